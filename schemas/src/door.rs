@@ -1,0 +1,240 @@
+//! The small traits through which the binary composes the tiers. `ingest`, `analytics` and `api` never import one
+//! another; what one needs of another stands here.
+
+use std::{pin::Pin, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::Stream;
+
+use crate::{
+    alarm::Alarm,
+    id::{DeviceId, LogOffset, ProfileName, TenantId},
+    outcome::Outcome,
+    reject::{Reject, RejectReason},
+    table::TableName,
+    time::Instant,
+};
+
+/// An error of the world behind a door; its cause is in `source`.
+pub type DoorError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A message as it came, before anybody looked into it: what the log keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The topic as published.
+    pub topic: String,
+    /// MQTT 5 content type, if given.
+    pub content_type: Option<String>,
+    /// The payload as published.
+    pub payload: Bytes,
+    /// When it came in ([`crate::time::Clock::arrival`]).
+    pub arrival: Instant,
+    /// Set where the gateway refused the message and answered with an error: it becomes a dead letter only.
+    pub refused: Option<RejectReason>,
+    /// Whose connection it came over, kept where the message was refused: then the topic may name somebody else, and
+    /// the dead letter belongs to the sender.
+    pub sender: Option<Principal>,
+}
+
+impl Frame {
+    /// Whether Forewarn itself wrote it: an alarm or an outcome. Such frames must not wait for devices' frames to be
+    /// consumed, since consuming those waits for them.
+    pub fn is_internal(&self) -> bool {
+        self.refused.is_none() && crate::topic::is_internal(&self.topic)
+    }
+}
+
+/// The write-ahead log, to append to.
+#[async_trait]
+pub trait Append: Send + Sync {
+    /// Returns the frame's place once it is synced to disk; an error means it is not, and nothing may be
+    /// acknowledged.
+    async fn append(&self, frame: Frame) -> Result<LogOffset, DoorError>;
+}
+
+/// What a device shows when it connects.
+#[derive(Debug, Clone, Copy)]
+pub struct Login<'a> {
+    /// MQTT client id.
+    pub client_id: &'a str,
+    /// MQTT user name.
+    pub user_name: Option<&'a str>,
+    /// MQTT password.
+    pub password: Option<&'a [u8]>,
+}
+
+/// Who a connection is: its topics must name this tenant and this device.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// Whose device.
+    pub tenant: TenantId,
+    /// Which device.
+    pub device_id: DeviceId,
+}
+
+/// Knows the devices' credentials. Answers from memory: it is asked on the gateway's own threads.
+pub trait DeviceAuth: Send + Sync {
+    /// The device behind a login, or [`RejectReason::BadCredentials`].
+    fn login(&self, login: &Login<'_>) -> Result<Principal, Reject>;
+}
+
+/// Rows of one table that came from one stretch of the log.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// Where they belong.
+    pub table: TableName,
+    /// Of [`crate::table`]'s schema for that table.
+    pub batch: RecordBatch,
+}
+
+/// One stretch of the log, decoded and without duplicates: shared by the lake committer and the detector.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// First frame.
+    pub start: LogOffset,
+    /// After the last frame.
+    pub end: LogOffset,
+    /// The process's clock after the last frame.
+    pub now: Instant,
+    /// At most one entry per table.
+    pub rows: Vec<Rows>,
+}
+
+/// A consumer's durable cursor, as the log sees it: all before it is safe elsewhere and may be deleted.
+pub trait Cursor: Send + Sync {
+    /// Tells that everything before `to` has been made durable by this consumer. Never goes back.
+    fn advance(&self, to: LogOffset);
+}
+
+/// A consumer's end of the decoded log. Chunks come in order and without holes, the first one at or before the
+/// consumer's own durable offset; a chunk never straddles that offset, so those before it are simply skipped.
+#[derive(Debug)]
+pub struct Feed {
+    /// The chunks; bounded, so a slow consumer slows the reader, never the devices' acknowledgement.
+    pub chunks: tokio::sync::mpsc::Receiver<Arc<Chunk>>,
+    /// To advance once the output of a chunk is durable.
+    pub cursor: Arc<dyn Cursor>,
+}
+
+impl std::fmt::Debug for dyn Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cursor")
+    }
+}
+
+/// One table at one moment: Delta up to a version, hot rows from there on, cut exactly once.
+#[derive(Debug, Clone)]
+pub struct TableSnapshot {
+    /// Folder or URL of the Delta table.
+    pub location: url::Url,
+    /// The Delta version that belongs with `hot`; none before the first commit.
+    pub version: Option<u64>,
+    /// The table's schema.
+    pub schema: SchemaRef,
+    /// Rows that are durable in the log and not yet in that version.
+    pub hot: Vec<RecordBatch>,
+}
+
+/// The tables, for whoever queries.
+pub trait TableSource: Send + Sync {
+    /// Every table there is.
+    fn names(&self) -> Vec<TableName>;
+    /// One table now; none if there is no such table.
+    fn snapshot(&self, table: &TableName) -> Option<TableSnapshot>;
+}
+
+/// A device that was heard of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSeen {
+    /// Whose device.
+    pub tenant: TenantId,
+    /// Which device.
+    pub device_id: DeviceId,
+    /// Its kind.
+    pub profile: ProfileName,
+    /// Its firmware, if told.
+    pub firmware: Option<String>,
+    /// Greatest event time heard.
+    pub last_seen: Instant,
+}
+
+/// The service side: takes what detection found. Taking the same thing twice is the same as once.
+#[async_trait]
+pub trait ServiceDesk: Send + Sync {
+    /// Notes devices that are new, changed profile or firmware, or were not heard of for an hour.
+    async fn devices(&self, seen: &[DeviceSeen]) -> Result<(), DoorError>;
+    /// Turns alarms into tickets; all or none of them are stored when it returns.
+    async fn alarms(&self, alarms: &[Alarm]) -> Result<(), DoorError>;
+}
+
+/// Where outcomes go on their way into the `outcome` table.
+#[async_trait]
+pub trait OutcomeSink: Send + Sync {
+    /// Returns once it is durable; the same outcome id again makes no second row.
+    async fn outcome(&self, outcome: &Outcome) -> Result<(), DoorError>;
+}
+
+/// Why a query has no answer. The text is for the analyst; internal causes stay in `source`.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// Not SQL.
+    #[error("{message}")]
+    Syntax {
+        /// What was expected where, with a hint.
+        message: String,
+        /// Line, from 1, if known.
+        line: Option<u64>,
+        /// Column, from 1, if known.
+        column: Option<u64>,
+    },
+    /// SQL that does not fit the tables: an unknown column with the nearest names, a wrong type.
+    #[error("{0}")]
+    Invalid(String),
+    /// A statement that is not allowed; says which are.
+    #[error("{0}")]
+    Refused(String),
+    /// Over a limit; says which and what to do.
+    #[error("{0}")]
+    Limit(String),
+    /// Something broke on our side.
+    #[error("run the query")]
+    Internal(#[source] DoorError),
+}
+
+/// The answer to a query, batch by batch.
+pub struct SqlAnswer {
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Rows; dropping the stream cancels the query.
+    pub batches: Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>,
+}
+
+/// Answers SQL over one tenant's rows, read-only.
+#[async_trait]
+pub trait SqlEngine: Send + Sync {
+    /// Plans and starts a query.
+    async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError>;
+}
+
+/// Where the parts of the pipeline are, for health and for whoever waits until all is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// Frames synced to the log since it began.
+    pub durable: u64,
+    /// Frames decoded.
+    pub decoded: u64,
+    /// Frames whose rows are in Delta.
+    pub committed: u64,
+    /// Frames whose alarms are with the service desk; none where detection runs elsewhere.
+    pub detected: Option<u64>,
+    /// Why appending does not work at present, if so.
+    pub trouble: Option<String>,
+}
+
+/// Tells where the pipeline is.
+pub trait ProgressSource: Send + Sync {
+    /// Now.
+    fn progress(&self) -> Progress;
+}

@@ -1,0 +1,28 @@
+//! Nouns and contracts that every tier shares.
+//!
+//! In: nothing but bytes and text from the outside. Out: parsed, trusted types. Promise: a value of one of these
+//! types is legal, and prints as the text it was parsed from. Never: I/O, a socket, a database.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`id`] | tenant, device, profile, fault key, log offset |
+//! | [`time`] | instants, spans, the clock that comes in as an argument |
+//! | [`topic`] | `fw/v1/{tenant}/{device}/{channel}` |
+//! | [`payload`] | what a device says: telemetry, fault, status, reply |
+//! | [`reject`] | why something was refused; one name for metric, column and log |
+//! | [`profile`] | what a kind of device measures, reports and wears out |
+//! | [`table`] | the Arrow schema of every table |
+//! | [`alarm`] | what detection raises and triage takes |
+//! | [`outcome`] | what a visit found: the label |
+//! | [`door`] | the small traits through which the binary composes the tiers |
+
+pub mod alarm;
+pub mod door;
+pub mod id;
+pub mod outcome;
+pub mod payload;
+pub mod profile;
+pub mod reject;
+pub mod table;
+pub mod time;
+pub mod topic;

@@ -1,0 +1,228 @@
+//! The TOML of a profile, and the checks that make a [`Profile`] of it.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::Deserialize;
+
+use super::{Component, Fault, Metric, MetricType, Part, Profile, ProfileError, Regime, Rule, Side};
+use crate::{
+    alarm::PerceivedSeverity,
+    id::{FaultKey, ProfileName},
+    table,
+    time::span,
+};
+
+/// Silence, in cadences, that starts a rule's condition anew unless the rule says `max_gap`.
+const GAP_CADENCES: u32 = 50;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: ProfileName,
+    title: String,
+    version: u32,
+    #[serde(with = "span")]
+    cadence: Duration,
+    #[serde(with = "span")]
+    late_after: Duration,
+    #[serde(default, rename = "metric")]
+    metrics: Vec<MetricFile>,
+    #[serde(default, rename = "component")]
+    components: Vec<ComponentFile>,
+    #[serde(default, rename = "fault")]
+    faults: Vec<FaultFile>,
+    #[serde(default, rename = "rule")]
+    rules: Vec<RuleFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricFile {
+    name: String,
+    #[serde(default)]
+    unit: String,
+    r#type: MetricType,
+    min: Option<f64>,
+    max: Option<f64>,
+    description: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ComponentFile {
+    name: String,
+    title: String,
+    skills: Vec<String>,
+    #[serde(default)]
+    parts: Vec<Part>,
+    #[serde(with = "span")]
+    repair: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultFile {
+    code: String,
+    severity: PerceivedSeverity,
+    fault_key: FaultKey,
+    title: String,
+    customer_text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleFile {
+    name: String,
+    metric: String,
+    raise_above: Option<f64>,
+    raise_below: Option<f64>,
+    clear_below: Option<f64>,
+    clear_above: Option<f64>,
+    r#for: Option<String>,
+    max_gap: Option<String>,
+    when: Option<Regime>,
+    severity: PerceivedSeverity,
+    fault_key: FaultKey,
+    probable_cause: String,
+    customer_text: String,
+}
+
+pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
+    let file: File = toml::from_str(text)?;
+    let profile = file.name.to_string();
+    let illegal =
+        |key: &str, problem: String| ProfileError::Illegal { profile: profile.clone(), key: key.to_owned(), problem };
+
+    if file.cadence.is_zero() {
+        return Err(illegal("cadence", "is 0: at least \"1s\"".into()));
+    }
+    let mut seen = BTreeSet::new();
+    for metric in &file.metrics {
+        let key = format!("metric {}", metric.name);
+        if !snake(&metric.name) {
+            return Err(illegal(&key, "the name is 1 to 64 of a-z 0-9 _, first a letter".into()));
+        }
+        if table::TELEMETRY_COLUMNS.contains(&metric.name.as_str()) {
+            return Err(illegal(&key, "the name is a column that every telemetry table has".into()));
+        }
+        if !seen.insert(&metric.name) {
+            return Err(illegal(&key, "the name stands twice".into()));
+        }
+        let numeric = matches!(metric.r#type, MetricType::Float | MetricType::Integer);
+        if numeric != (metric.min.is_some() && metric.max.is_some()) {
+            return Err(illegal(&key, "numbers have min and max, other types have neither".into()));
+        }
+        if metric.min.zip(metric.max).is_some_and(|(min, max)| min >= max || !min.is_finite() || !max.is_finite()) {
+            return Err(illegal(&key, "min must be below max, both finite".into()));
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for component in &file.components {
+        if !snake(&component.name) || !seen.insert(&component.name) {
+            return Err(illegal(
+                &format!("component {}", component.name),
+                "the name is of a-z 0-9 _, first a letter, and stands once".into(),
+            ));
+        }
+    }
+    let has_component = |key: &str, fault_key: &FaultKey| {
+        if file.components.iter().any(|component| component.name == fault_key.component()) {
+            return Ok(());
+        }
+        Err(illegal(&format!("{key}.fault_key"), format!("{fault_key}: no [[component]] has that name")))
+    };
+    let mut seen = BTreeSet::new();
+    for fault in &file.faults {
+        let key = format!("fault {}", fault.code);
+        has_component(&key, &fault.fault_key)?;
+        if fault.code.is_empty() || fault.code.len() > 64 || !seen.insert(&fault.code) {
+            return Err(illegal(&key, "the code has 1 to 64 bytes and stands once".into()));
+        }
+    }
+    let mut rules: Vec<Rule> = Vec::new();
+    for rule in file.rules {
+        let key = format!("rule {}", rule.name);
+        has_component(&key, &rule.fault_key)?;
+        if !snake(&rule.name) || rules.iter().any(|other| other.name == rule.name) {
+            return Err(illegal(&key, "the name is of a-z 0-9 _, first a letter, and stands once".into()));
+        }
+        for metric in [Some(&rule.metric), rule.when.as_ref().map(|when| &when.metric)].into_iter().flatten() {
+            let numeric = |metric: &MetricFile| matches!(metric.r#type, MetricType::Float | MetricType::Integer);
+            if !file.metrics.iter().any(|known| &known.name == metric && numeric(known)) {
+                return Err(illegal(&format!("{key}.metric"), format!("{metric:?} is no numeric [[metric]]")));
+            }
+        }
+        let (side, raise, clear) = match (rule.raise_above, rule.clear_below, rule.raise_below, rule.clear_above) {
+            (Some(raise), clear, None, None) => (Side::Above, raise, clear.unwrap_or(raise)),
+            (None, None, Some(raise), clear) => (Side::Below, raise, clear.unwrap_or(raise)),
+            _ => {
+                let problem = "has raise_above with clear_below, or raise_below with clear_above";
+                return Err(illegal(&key, problem.into()));
+            }
+        };
+        if (side == Side::Above && clear > raise) || (side == Side::Below && clear < raise) {
+            return Err(illegal(&key, format!("clears at {clear}, beyond where it raises, {raise}")));
+        }
+        let spans = |field: &str, text: Option<&String>, default: Duration| {
+            text.map_or(Ok(default), |text| {
+                span::parse(text).map_err(|problem| illegal(&format!("{key}.{field}"), problem))
+            })
+        };
+        rules.push(Rule {
+            hold: spans("for", rule.r#for.as_ref(), Duration::ZERO)?,
+            max_gap: spans("max_gap", rule.max_gap.as_ref(), file.cadence * GAP_CADENCES)?,
+            name: rule.name,
+            metric: rule.metric,
+            side,
+            raise,
+            clear,
+            when: rule.when,
+            severity: rule.severity,
+            fault_key: rule.fault_key,
+            probable_cause: rule.probable_cause,
+            customer_text: rule.customer_text,
+        });
+    }
+    Ok(Profile {
+        name: file.name,
+        title: file.title,
+        version: file.version,
+        cadence: file.cadence,
+        late_after: file.late_after,
+        metrics: file
+            .metrics
+            .into_iter()
+            .map(|m| Metric {
+                name: m.name,
+                unit: m.unit,
+                r#type: m.r#type,
+                min: m.min,
+                max: m.max,
+                description: m.description,
+            })
+            .collect(),
+        components: file
+            .components
+            .into_iter()
+            .map(|c| Component { name: c.name, title: c.title, skills: c.skills, parts: c.parts, repair: c.repair })
+            .collect(),
+        faults: file
+            .faults
+            .into_iter()
+            .map(|f| Fault {
+                code: f.code,
+                severity: f.severity,
+                fault_key: f.fault_key,
+                title: f.title,
+                customer_text: f.customer_text,
+            })
+            .collect(),
+        rules,
+    })
+}
+
+fn snake(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}

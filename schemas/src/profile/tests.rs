@@ -1,0 +1,72 @@
+use super::*;
+
+#[test]
+fn every_builtin_profile_is_legal_and_bears_its_name() {
+    let profiles = Profiles::builtin();
+    for (name, _) in BUILTIN {
+        let profile = profiles.get(name).unwrap();
+        assert!(!profile.metrics.is_empty(), "{name} measures nothing");
+        assert!(!profile.components.is_empty(), "{name} has no component");
+    }
+    for name in ["washing_machine", "refrigerator", "air_conditioner", "smartphone", "disk_drive"] {
+        let profile = profiles.get(name).unwrap();
+        assert!(!profile.rules.is_empty() && !profile.faults.is_empty(), "{name} is watched by nothing");
+    }
+}
+
+const HEAD: &str = "name = \"pump\"\ntitle = \"Pump\"\nversion = 1\ncadence = \"60s\"\nlate_after = \"1h\"\n";
+const BODY: &str = r#"
+[[metric]]
+name = "vibration_mm_s"
+unit = "mm/s"
+type = "float"
+min = 0
+max = 100
+description = "Velocity of the housing."
+[[component]]
+name = "bearing"
+title = "Bearing"
+skills = ["mechanical"]
+repair = "1h"
+"#;
+const RULE: &str = r#"
+[[rule]]
+name = "bearing_vibration"
+metric = "vibration_mm_s"
+raise_above = 7.1
+clear_below = 4.5
+for = "30m"
+severity = "major"
+fault_key = "bearing/wear"
+probable_cause = "The bearing wears."
+customer_text = "A part wears out."
+"#;
+
+#[test]
+fn a_rule_is_read() {
+    let pump = Profile::parse(&format!("{HEAD}{BODY}{RULE}")).unwrap();
+    let rule = &pump.rules[0];
+    assert_eq!((rule.side, rule.raise, rule.clear), (Side::Above, 7.1, 4.5));
+    assert_eq!(rule.hold, Duration::from_secs(1800));
+    assert_eq!(rule.max_gap, Duration::from_secs(3000));
+}
+
+#[test]
+fn what_is_illegal_is_said_by_key() {
+    let whole = format!("{HEAD}{BODY}{RULE}");
+    for (from, to, said) in [
+        ("cadence = \"60s\"", "cadence = \"60\"", "no span"),
+        ("max = 100", "", "numbers have min and max"),
+        ("max = 100", "max = -1", "min must be below max"),
+        ("name = \"vibration_mm_s\"", "name = \"event_time\"", "column that every telemetry table has"),
+        ("metric = \"vibration_mm_s\"", "metric = \"speed\"", "\"speed\" is no numeric"),
+        ("fault_key = \"bearing/wear\"", "fault_key = \"seal/leak\"", "no [[component]]"),
+        ("clear_below = 4.5", "clear_below = 9", "beyond where it raises"),
+        ("clear_below = 4.5", "clear_above = 4.5", "raise_above with clear_below"),
+        ("title = \"Pump\"", "titel = \"Pump\"", "titel"),
+    ] {
+        assert!(whole.contains(from), "{from}");
+        let error = Profile::parse(&whole.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(said), "{to}: {error}");
+    }
+}

@@ -1,0 +1,3 @@
+//! Comes with its own change.
+
+fn main() {}
