@@ -1,0 +1,169 @@
+//! Rows that are durable in the log and not yet in Delta, and the cut between the two.
+//!
+//! In: batches with the stretch of the log they came from; commits. Out: [`TableSource`] snapshots. Promise: a
+//! snapshot holds every row that was pushed exactly once, in `hot` or in `version`, whatever commit runs meanwhile.
+//! Never: a lock held longer than it takes to copy a list of pointers.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch, new_null_array},
+    compute::concat_batches,
+    datatypes::{Schema, SchemaRef},
+};
+use schemas::{
+    door::{TableSnapshot, TableSource},
+    id::LogOffset,
+    table::TableName,
+};
+use tokio::time::Instant;
+use url::Url;
+
+/// Two neighbouring batches are joined while together they have no more rows than this, so that a query over a busy
+/// second of single readings meets a few batches and not a thousand.
+const JOIN_ROWS: usize = 4096;
+
+/// All tables' hot rows; the set of tables is fixed at open.
+#[derive(Debug, Default)]
+pub(super) struct Hot(pub(super) BTreeMap<TableName, Shelf>);
+
+impl TableSource for Hot {
+    fn names(&self) -> Vec<TableName> {
+        self.0.keys().cloned().collect()
+    }
+
+    fn snapshot(&self, table: &TableName) -> Option<TableSnapshot> {
+        let shelf = self.0.get(table)?;
+        let rows = shelf.rows();
+        Some(TableSnapshot {
+            location: shelf.location.clone(),
+            version: Some(rows.version),
+            schema: shelf.schema.clone(),
+            hot: rows.batches.iter().map(|stretch| stretch.batch.clone()).collect(),
+        })
+    }
+}
+
+/// One table's hot rows.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    location: Url,
+    schema: SchemaRef,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug)]
+struct Rows {
+    version: u64,
+    batches: Vec<Stretch>,
+    /// How many of `batches`, from the front, a commit is writing.
+    cut: usize,
+}
+
+/// Rows of neighbouring chunks.
+#[derive(Debug)]
+struct Stretch {
+    batch: RecordBatch,
+    bytes: usize,
+    start: LogOffset,
+    since: Instant,
+}
+
+/// What waits on a shelf.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    /// Rows.
+    pub(super) rows: usize,
+    /// Arrow memory.
+    pub(super) bytes: usize,
+    /// Start of the chunk that brought the first of them.
+    pub(super) start: LogOffset,
+    /// When that was.
+    pub(super) since: Instant,
+}
+
+/// Why rows do not fit their table.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Misfit(String);
+
+impl Shelf {
+    /// Empty, with Delta at `version`.
+    pub(super) fn new(location: Url, schema: SchemaRef, version: u64) -> Self {
+        let rows = Rows { version, batches: Vec::new(), cut: 0 };
+        Self { location, schema, rows: Mutex::new(rows) }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        // Nothing under this lock can panic half-way.
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds rows, visible from now on.
+    pub(super) fn push(&self, batch: &RecordBatch, start: LogOffset, now: Instant) -> Result<(), Misfit> {
+        let batch = conform(batch, &self.schema)?;
+        let mut rows = self.rows();
+        rows.batches.push(Stretch { bytes: batch.get_array_memory_size(), batch, start, since: now });
+        while rows.batches.len() >= rows.cut + 2 {
+            let [.., before, last] = rows.batches.as_slice() else { break };
+            let (left, right) = (before.batch.num_rows(), last.batch.num_rows());
+            // Like sizes only: each row is copied a dozen times at most, not once per push.
+            if left > right.saturating_mul(2) || left + right > JOIN_ROWS {
+                break;
+            }
+            let Ok(joined) = concat_batches(&self.schema, [&before.batch, &last.batch]) else { break };
+            let (start, since) = (before.start, before.since);
+            rows.batches.pop();
+            rows.batches.pop();
+            rows.batches.push(Stretch { bytes: joined.get_array_memory_size(), batch: joined, start, since });
+        }
+        Ok(())
+    }
+
+    /// What is hot, if anything.
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        let rows = self.rows();
+        let first = rows.batches.first()?;
+        Some(Waiting {
+            rows: rows.batches.iter().map(|stretch| stretch.batch.num_rows()).sum(),
+            bytes: rows.batches.iter().map(|stretch| stretch.bytes).sum(),
+            start: first.start,
+            since: first.since,
+        })
+    }
+
+    /// Takes all that is hot now for a commit; it stays visible as hot until [`Shelf::cool`].
+    pub(super) fn cut(&self) -> Vec<RecordBatch> {
+        let mut rows = self.rows();
+        rows.cut = rows.batches.len();
+        rows.batches.iter().map(|stretch| stretch.batch.clone()).collect()
+    }
+
+    /// The rows of the last [`Shelf::cut`] are in `version`: both change in one step.
+    pub(super) fn cool(&self, version: u64) {
+        let mut rows = self.rows();
+        let cut = std::mem::take(&mut rows.cut);
+        rows.batches.drain(..cut);
+        rows.version = version;
+    }
+}
+
+/// Brings a batch into the table's column order; columns of metrics that the profile no longer has become null.
+fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Misfit> {
+    if let Some(extra) = batch.schema().fields().iter().find(|field| schema.index_of(field.name()).is_err()) {
+        return Err(Misfit(format!("the table has no column {}", extra.name())));
+    }
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => column.clone(),
+        None => new_null_array(field.data_type(), batch.num_rows()),
+    });
+    RecordBatch::try_new(schema.clone(), columns.collect::<Vec<ArrayRef>>())
+        .map_err(|error| Misfit(format!("{error}; rows have {}", names(&batch.schema()))))
+}
+
+fn names(schema: &Schema) -> String {
+    Vec::from_iter(schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()))).join(", ")
+}

@@ -1,0 +1,216 @@
+//! One Delta table: made or opened, widened, appended to, checkpointed.
+//!
+//! In: a location and the schema that rows will have. Out: versions. Promise: an append carries the application
+//! transaction `forewarn/shard-0` = log offset; after any failure [`Table::reload`] tells whether it took place.
+//! Never: a column removed or its type changed; a file list held between commits.
+//!
+//! A commit is one put-if-absent of the next log entry, with deltalake's own actions and bytes, and not its
+//! `CommitBuilder`: that one lists the log before each commit, keeps every live file's entry in memory (grows with
+//! each commit), and on a conflict commits a second time without asking whether the first one was ours.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use deltalake_core::{
+    DeltaTable, DeltaTableError, ObjectStore,
+    checkpoints::{cleanup_expired_logs_for, create_checkpoint},
+    kernel::{
+        Action, Add, StructField, StructType, Transaction,
+        engine::arrow_conversion::TryIntoKernel,
+        transaction::{CommitData, CommitProperties, PROTOCOL, TransactionError},
+    },
+    logstore::{CommitOrBytes, LogStoreRef, StorageConfig, logstore_with},
+    protocol::{DeltaOperation, SaveMode},
+};
+use schemas::{
+    id::LogOffset,
+    table::{PARTITION, TableName},
+    time::{Clock, SystemClock},
+};
+use url::Url;
+
+use super::{LakeError, durable::sync_folder};
+
+/// Whose transactions these are. The shard is the log's; there is one log per process.
+const APP_ID: &str = "forewarn/shard-0";
+
+/// A table and where it stands.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) name: TableName,
+    pub(super) url: Url,
+    pub(super) schema: SchemaRef,
+    /// Last known version.
+    pub(super) version: u64,
+    /// The application transaction: all rows of frames before it are in `version`.
+    pub(super) committed: Option<LogOffset>,
+    log: Log,
+}
+
+/// The log store, which does not print itself.
+struct Log(LogStoreRef);
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.name())
+    }
+}
+
+/// What an append came to.
+#[derive(Debug)]
+pub(super) enum Appended {
+    /// It is version [`Table::version`] now.
+    Yes,
+    /// Somebody else wrote that version; [`Table::reload`] tells who.
+    Taken,
+}
+
+impl Table {
+    /// Opens the table at `url`, or makes it; adds the columns of `wanted` that it lacks.
+    pub(super) async fn open(
+        name: TableName,
+        store: Arc<dyn ObjectStore>,
+        url: Url,
+        wanted: &Schema,
+    ) -> Result<Self, LakeError> {
+        let failed = |source: DeltaTableError| LakeError::Open { table: name.clone(), source: source.into() };
+        let log = logstore_with(store, &url, StorageConfig::default()).map_err(failed)?;
+        let exists = log.is_delta_table_location().await.map_err(failed)?;
+        let mut delta = if exists { load(&log).await } else { create(&log, &name, wanted).await }.map_err(failed)?;
+        let missing = missing(&name, &delta.snapshot().map_err(failed)?.snapshot().arrow_schema(), wanted)?;
+        if !missing.is_empty() {
+            let names = Vec::from_iter(missing.iter().map(|field| field.name.clone())).join(", ");
+            tracing::info!(table = %name, columns = names, "added columns to table {name}");
+            // Not the state that this returns: the schema is read back as everybody else will read it.
+            let quiet =
+                CommitProperties::default().with_create_checkpoint(false).with_cleanup_expired_logs(Some(false));
+            delta.add_columns().with_fields(missing).with_commit_properties(quiet).await.map_err(failed)?;
+            delta = load(&log).await.map_err(failed)?;
+        }
+        let state = delta.snapshot().map_err(failed)?;
+        PROTOCOL.can_write_to(state).map_err(|error| LakeError::Open { table: name.clone(), source: error.into() })?;
+        let schema = state.snapshot().arrow_schema();
+        let committed = transaction(&log, &delta).await.map_err(failed)?;
+        let version = state.version();
+        Ok(Self { name, url, schema, version, committed, log: Log(log) })
+    }
+
+    /// The store of the table's files, rooted at its folder.
+    pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
+        self.log.0.object_store(None)
+    }
+
+    /// Writes the next version: `files` and the transaction `end`. After an error it may still have taken place.
+    pub(super) async fn append(&mut self, files: Vec<Add>, end: LogOffset) -> Result<Appended, TransactionError> {
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(vec![PARTITION.to_owned()]),
+            predicate: None,
+        };
+        let more = HashMap::from([("isBlindAppend".to_owned(), true.into())]);
+        // The protocol's transaction version is signed; a log never holds 2^63 frames.
+        let transaction = Transaction::new(APP_ID, i64::try_from(end.0).unwrap_or(i64::MAX));
+        let actions = files.into_iter().map(Action::Add).collect();
+        let bytes = CommitData::new(actions, operation, more, vec![transaction]).get_bytes()?;
+        let version = self.version + 1;
+        match self.log.0.write_commit_entry(version, CommitOrBytes::LogBytes(bytes), Default::default()).await {
+            Ok(()) => {
+                self.version = version;
+                self.committed = Some(end);
+                Ok(Appended::Yes)
+            }
+            Err(TransactionError::VersionAlreadyExists(_)) => Ok(Appended::Taken),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads version and transaction anew.
+    pub(super) async fn reload(&mut self) -> Result<(), LakeError> {
+        let failed = |source: DeltaTableError| LakeError::Reload { table: self.name.clone(), source: source.into() };
+        let delta = load(&self.log.0).await.map_err(failed)?;
+        let state = delta.snapshot().map_err(failed)?;
+        if state.snapshot().arrow_schema() != self.schema {
+            return Err(LakeError::SchemaChanged { table: self.name.clone() });
+        }
+        let committed = transaction(&self.log.0, &delta).await.map_err(failed)?;
+        self.version = state.version();
+        self.committed = committed;
+        Ok(())
+    }
+
+    /// Writes a checkpoint of the current version and drops log entries older than `retention` that it replaces.
+    pub(super) async fn checkpoint(&self, retention: std::time::Duration) -> Result<(), DeltaTableError> {
+        let (log, version) = (self.log.0.clone(), self.version);
+        let runtime = tokio::runtime::Handle::current();
+        // deltalake writes the checkpoint without leaving the thread it is polled on.
+        let work = tokio::task::spawn_blocking(move || {
+            runtime.block_on(async move {
+                let mut delta = DeltaTable::new(log.clone());
+                delta.load_version(version).await?;
+                create_checkpoint(&delta, None).await?;
+                // Log entries bear the machine's time, whatever clock the process runs on.
+                let before = SystemClock.now().minus(retention).micros() / 1000;
+                cleanup_expired_logs_for(version, log.as_ref(), before, None).await
+            })
+        });
+        let removed = work.await.map_err(|error| DeltaTableError::Generic(error.to_string()))??;
+        tracing::debug!(table = %self.name, version, removed, "checkpointed table {}", self.name);
+        Ok(())
+    }
+}
+
+/// Reads a table; what was read is durable when this returns. A process that was killed may have given a log entry its
+/// name and not come to sync the folder: to trust that entry, and move the log's cursor past it, makes it our matter.
+async fn load(log: &LogStoreRef) -> Result<DeltaTable, DeltaTableError> {
+    let mut delta = DeltaTable::new(log.clone());
+    delta.load().await?;
+    if let Ok(folder) = log.root_url().to_file_path() {
+        let sync = tokio::task::spawn_blocking(move || sync_folder(&folder.join("_delta_log")));
+        sync.await.map_err(|error| DeltaTableError::Generic(error.to_string()))??;
+    }
+    Ok(delta)
+}
+
+async fn create(log: &LogStoreRef, name: &TableName, schema: &Schema) -> Result<DeltaTable, DeltaTableError> {
+    let schema: StructType = schema.try_into_kernel()?;
+    DeltaTable::new(log.clone())
+        .create()
+        .with_table_name(name.to_string())
+        .with_columns(schema.fields().cloned())
+        .with_partition_columns([PARTITION])
+        .await
+}
+
+async fn transaction(log: &LogStoreRef, delta: &DeltaTable) -> Result<Option<LogOffset>, DeltaTableError> {
+    let version = delta.snapshot()?.transaction_version(log.as_ref(), APP_ID).await?;
+    Ok(version.map(|version| LogOffset(u64::try_from(version).unwrap_or(0))))
+}
+
+/// The columns of `wanted` that a table lacks, all of them optional: rows from before have none.
+fn missing(name: &TableName, table: &SchemaRef, wanted: &Schema) -> Result<Vec<StructField>, LakeError> {
+    let mut missing = Vec::new();
+    for field in wanted.fields() {
+        match table.field_with_name(field.name()) {
+            Ok(is) if is.data_type() == field.data_type() => {}
+            Ok(is) => return Err(type_changed(name, field, is.data_type())),
+            Err(_) => {
+                let optional = field.as_ref().clone().with_nullable(true);
+                missing.push(
+                    (&optional)
+                        .try_into_kernel()
+                        .map_err(|source| LakeError::Open { table: name.clone(), source: Box::new(source) })?,
+                );
+            }
+        }
+    }
+    Ok(missing)
+}
+
+fn type_changed(name: &TableName, wanted: &FieldRef, is: &DataType) -> LakeError {
+    LakeError::TypeChanged {
+        table: name.clone(),
+        column: wanted.name().clone(),
+        is: is.to_string(),
+        wanted: wanted.data_type().to_string(),
+    }
+}
