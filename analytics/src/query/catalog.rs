@@ -1,0 +1,92 @@
+//! The tables as one query sees them.
+//!
+//! In: a tenant and the table source. Out: DataFusion's catalog with one schema. Promise: a table's snapshot is taken
+//! at most once per query, when it is first named, and planning names all of them before it waits for anything; two
+//! uses of a table in one query are the same rows.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider},
+    error::Result,
+};
+use schemas::{door::TableSource, id::TenantId, table::TableName};
+
+use super::{lake::Lake, table::Table};
+
+/// The catalog's name.
+pub(super) const CATALOG: &str = "forewarn";
+
+/// The schema's name.
+pub(super) const SCHEMA: &str = "public";
+
+/// One schema with the tables of one query.
+pub(super) struct Tables {
+    tenant: TenantId,
+    source: Arc<dyn TableSource>,
+    lake: Arc<Lake>,
+    seen: Mutex<HashMap<TableName, Option<Arc<Table>>>>,
+}
+
+impl Tables {
+    /// The tables as `tenant` sees them.
+    pub(super) fn new(tenant: TenantId, source: Arc<dyn TableSource>, lake: Arc<Lake>) -> Arc<Self> {
+        Arc::new(Self { tenant, source, lake, seen: Mutex::default() })
+    }
+
+    /// A list of catalogs with just these tables.
+    pub(super) fn catalogs(self: &Arc<Self>) -> Arc<dyn CatalogProviderList> {
+        let list = MemoryCatalogProviderList::new();
+        list.register_catalog(CATALOG.into(), Arc::new(Catalog(Arc::clone(self))));
+        Arc::new(list)
+    }
+
+    fn get(&self, name: &str) -> Option<Arc<Table>> {
+        let name: TableName = name.parse().ok()?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = seen.entry(name).or_insert_with_key(|name| {
+            let snapshot = self.source.snapshot(name)?;
+            Some(Arc::new(Table::new(self.tenant.clone(), snapshot, Arc::clone(&self.lake))))
+        });
+        table.clone()
+    }
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Tables {
+    fn table_names(&self) -> Vec<String> {
+        self.source.names().iter().map(ToString::to_string).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        Ok(self.get(name).map(|table| table as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+}
+
+#[derive(Debug)]
+struct Catalog(Arc<Tables>);
+
+impl CatalogProvider for Catalog {
+    fn schema_names(&self) -> Vec<String> {
+        vec![SCHEMA.into()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == SCHEMA).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
+    }
+}

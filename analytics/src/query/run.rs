@@ -1,0 +1,166 @@
+//! Runs one admitted query under its limits.
+//!
+//! In: a statement. Out: batches into a bounded channel, and how it ended. Promise: memory, rows and time are bounded
+//! per query; a panic in a query is that query's error.
+
+use std::{num::NonZeroUsize, pin::Pin, sync::Arc};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use datafusion::{
+    common::DataFusionError,
+    error::Result,
+    execution::{
+        SendableRecordBatchStream, SessionState, SessionStateBuilder,
+        memory_pool::{FairSpillPool, TrackConsumersPool},
+        runtime_env::{RuntimeEnv, RuntimeEnvBuilder},
+    },
+    logical_expr::LogicalPlan,
+    physical_plan::{execute_stream, stream::RecordBatchStreamAdapter},
+    sql::{parser::Statement, sqlparser::ast},
+};
+use futures::{Stream, StreamExt as _};
+use schemas::{door::SqlError, id::TenantId};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    FOOTER_BYTES, SPILL_BYTES, Shared,
+    catalog::Tables,
+    explain::explain,
+    metrics::Running,
+    policy::{self, Asked},
+    problem,
+};
+
+/// A query at work; its result says how it ended.
+pub(super) type Task = AbortOnDropHandle<Result<(), SqlError>>;
+
+/// What all queries share: the room for spilled rows and the footers of files.
+pub(super) fn environment() -> Result<RuntimeEnv> {
+    RuntimeEnvBuilder::new().with_max_temp_directory_size(SPILL_BYTES).with_metadata_cache_limit(FOOTER_BYTES).build()
+}
+
+/// Plans, tells the schema, sends the batches; false if nobody reads them on.
+pub(super) async fn run(
+    shared: &Shared,
+    tenant: &TenantId,
+    asked: Asked,
+    deadline: Instant,
+    schema: oneshot::Sender<SchemaRef>,
+    batches: mpsc::Sender<RecordBatch>,
+    running: &mut Running,
+) -> Result<bool, SqlError> {
+    let late = |_| {
+        let seconds = shared.settings.timeout.as_secs_f64();
+        SqlError::Limit(format!(
+            "the query took longer than {seconds} s (query.timeout); filter by date or device, or aggregate"
+        ))
+    };
+    let mut rows = timeout_at(deadline, start(shared, tenant, asked)).await.map_err(late)??;
+    if schema.send(rows.schema()).is_err() {
+        return Ok(false);
+    }
+    let most = shared.settings.max_rows;
+    let mut sent = 0;
+    while let Some(batch) = timeout_at(deadline, rows.next()).await.map_err(late)? {
+        let batch = batch.map_err(|error| told(shared, error))?;
+        let fits = batch.num_rows().min(most - sent);
+        sent += fits;
+        if fits > 0 {
+            if timeout_at(deadline, batches.send(batch.slice(0, fits))).await.map_err(late)?.is_err() {
+                return Ok(false);
+            }
+            running.returned(fits);
+        }
+        if fits < batch.num_rows() {
+            return Err(SqlError::Limit(format!(
+                "the answer has more than {most} rows (query.max_rows); these are the first of them; add LIMIT, or \
+                 aggregate"
+            )));
+        }
+    }
+    Ok(true)
+}
+
+async fn start(shared: &Shared, tenant: &TenantId, asked: Asked) -> Result<SendableRecordBatchStream, SqlError> {
+    let state = session(shared, tenant);
+    match asked {
+        Asked::Rows(statement) => {
+            let (_, plan) = plan(shared, &state, statement).await?;
+            execute_stream(plan, state.task_ctx()).map_err(|error| told(shared, error))
+        }
+        Asked::Plan(statement) => {
+            let (logical, physical) = plan(shared, &state, statement).await?;
+            let batch = explain(&logical, &physical).map_err(|error| told(shared, error))?;
+            let schema = batch.schema();
+            Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]))))
+        }
+    }
+}
+
+/// A session of its own: the tenant's tables, its share of the memory.
+fn session(shared: &Shared, tenant: &TenantId) -> SessionState {
+    let tables = Tables::new(tenant.clone(), Arc::clone(&shared.tables), Arc::clone(&shared.lake));
+    let share = shared.settings.memory_bytes / shared.settings.concurrent;
+    let pool = TrackConsumersPool::new(FairSpillPool::new(share), NonZeroUsize::MIN);
+    let environment = RuntimeEnv { memory_pool: Arc::new(pool), ..shared.environment.clone() };
+    let mut state = SessionStateBuilder::new_from_existing(shared.state.clone())
+        .with_catalog_list(tables.catalogs())
+        .with_runtime_env(Arc::new(environment))
+        .build();
+    state.mark_start_execution();
+    // An analyst's `now()` is that of the tables: under an event clock the recorded years are the present.
+    let now = arrow::temporal_conversions::timestamp_us_to_datetime(shared.clock.now().micros());
+    state.execution_props_mut().query_execution_start_time = now.map(|now| now.and_utc());
+    state
+}
+
+async fn plan(
+    shared: &Shared,
+    state: &SessionState,
+    statement: Statement,
+) -> Result<(LogicalPlan, Arc<dyn datafusion::physical_plan::ExecutionPlan>), SqlError> {
+    let told = |error| told(shared, error);
+    // SHOW refers to every table about tables by itself; what it shows of them is ours to say.
+    if matches!(&statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_))) {
+        for table in state.resolve_table_references(&statement).map_err(told)? {
+            policy::visible(&table)?;
+        }
+    }
+    let logical = state.statement_to_plan(statement).await.map_err(told)?;
+    policy::verify(&logical)?;
+    let logical = state.optimize(&logical).map_err(told)?;
+    let planner = state.query_planner();
+    let physical = planner.create_physical_plan(&logical, state).await.map_err(told)?;
+    Ok((logical, physical))
+}
+
+fn told(shared: &Shared, error: DataFusionError) -> SqlError {
+    let names: Vec<String> = shared.tables.names().iter().map(ToString::to_string).collect();
+    problem::told(error, "", &names)
+}
+
+/// The channel's batches, then how it ended. Dropping it aborts the task.
+pub(super) fn answer(
+    batches: mpsc::Receiver<RecordBatch>,
+    task: Task,
+) -> Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>> {
+    Box::pin(futures::stream::unfold(Some((batches, task)), |state| async {
+        let (mut batches, task) = state?;
+        match batches.recv().await {
+            Some(batch) => Some((Ok(batch), Some((batches, task)))),
+            None => match end(task).await {
+                Ok(()) => None,
+                Err(error) => Some((Err(error), None)),
+            },
+        }
+    }))
+}
+
+/// How the task ended.
+pub(super) async fn end(task: Task) -> Result<(), SqlError> {
+    task.await.unwrap_or_else(|broken| Err(SqlError::Internal(Box::new(broken))))
+}
