@@ -1,0 +1,28 @@
+//! Alarms as the service side keeps them, and the triage that turns them into tickets.
+//!
+//! In: alarm events of detection, in any order, any number of times. Out: alarms attached to tickets. Promise: the
+//! same events in any order give the same alarms and the same number of open tickets. Never: a ticket opened for an
+//! alarm that was raised before the last ticket on that fault was resolved.
+
+pub mod routes;
+pub mod rules;
+pub mod store;
+
+use schemas::alarm::Alarm;
+
+/// An alarm in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// In the order in which they came.
+    pub number: i64,
+    /// The alarm in its latest state.
+    pub alarm: Alarm,
+    /// The ticket it is attached to.
+    pub ticket_id: Option<String>,
+}
+
+/// The severity of a word.
+pub(crate) fn severity(word: &str) -> Option<schemas::alarm::PerceivedSeverity> {
+    use schemas::alarm::PerceivedSeverity::{Critical, Indeterminate, Major, Minor, Warning};
+    [Indeterminate, Warning, Minor, Major, Critical].into_iter().find(|severity| severity.as_str() == word)
+}

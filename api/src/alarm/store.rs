@@ -1,0 +1,230 @@
+//! The alarms' SQL, and triage as part of the caller's transaction.
+
+use schemas::{
+    alarm::{Alarm, AlarmSource, AlarmState},
+    id::{DeviceId, FaultKey, TenantId},
+    profile::Profiles,
+    time::Instant,
+};
+use serde_json::json;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+
+use super::{
+    Kept,
+    rules::{self, Triage},
+};
+use crate::{
+    event,
+    store::decode,
+    ticket::{self, TRIAGE},
+};
+
+/// What an alarm event did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The alarm was not known.
+    pub(crate) raised: bool,
+    /// The alarm was not known to have ended.
+    pub(crate) cleared: bool,
+    /// A ticket was opened.
+    pub(crate) opened: bool,
+    /// A resolved ticket was opened again.
+    pub(crate) reopened: bool,
+}
+
+/// Takes one alarm event: alarm, triage, ticket, events. An end that comes before its beginning counts as both, so the
+/// order in which they come makes no difference.
+pub(crate) async fn take(tx: &mut SqliteConnection, profiles: &Profiles, alarm: &Alarm) -> Result<Taken, sqlx::Error> {
+    let mut taken = Taken::default();
+    if let Some(number) = insert(tx, alarm).await? {
+        taken.raised = true;
+        let ticket_id = triage(tx, profiles, alarm, &mut taken).await?;
+        sqlx::query("update alarm set ticket_id = ? where number = ?")
+            .bind(&ticket_id)
+            .bind(number)
+            .execute(&mut *tx)
+            .await?;
+        tell(tx, alarm, event::Kind::AlarmRaised, alarm.alarm_reporting_time, Some(&ticket_id)).await?;
+        taken.cleared = alarm.state == AlarmState::Cleared;
+    } else if alarm.state == AlarmState::Cleared {
+        taken.cleared = clear(tx, alarm).await?;
+    }
+    if taken.cleared {
+        let at = alarm.alarm_cleared_time.unwrap_or(alarm.alarm_reporting_time);
+        tell(tx, alarm, event::Kind::AlarmCleared, at, None).await?;
+    }
+    Ok(taken)
+}
+
+async fn triage(
+    tx: &mut SqliteConnection,
+    profiles: &Profiles,
+    alarm: &Alarm,
+    taken: &mut Taken,
+) -> Result<String, sqlx::Error> {
+    let last = ticket::store::latest(tx, &alarm.tenant, &alarm.device_id, &alarm.fault_key).await?;
+    let decision = rules::triage(last.as_ref(), alarm);
+    let mut ticket = match (decision, last) {
+        (Triage::Attach { .. } | Triage::AttachLate, Some(last)) => last,
+        (_, last) => {
+            let repeat_of = match decision {
+                Triage::Open { repeat: true } => last.map(|last| last.ticket_id),
+                _ => None,
+            };
+            taken.opened = true;
+            let profile = profiles.get(alarm.profile.as_str());
+            let subject = rules::subject(alarm, profile.map(|profile| profile.as_ref()));
+            let at = alarm.alarm_reporting_time;
+            ticket::store::insert(tx, &alarm.tenant, &subject, None, repeat_of, at, TRIAGE).await?
+        }
+    };
+    if decision == (Triage::Attach { reopen: true }) {
+        taken.reopened = true;
+        ticket::store::reopen(tx, &mut ticket, alarm).await?;
+    }
+    ticket::store::attach(tx, &mut ticket, alarm).await?;
+    Ok(ticket.ticket_id)
+}
+
+/// The new alarm's number, or none if it is known.
+async fn insert(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<Option<i64>, sqlx::Error> {
+    let insert = "insert into alarm (alarm_id, tenant, device_id, profile, firmware, specific_problem, source, fault_key, \
+                  perceived_severity, probable_cause, state, alarm_raised_time, alarm_reporting_time, alarm_cleared_time, \
+                  evidence) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                  on conflict (tenant, alarm_id) do nothing returning number";
+    let evidence = serde_json::to_string(&alarm.evidence).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query_scalar(insert)
+        .bind(&alarm.alarm_id)
+        .bind(alarm.tenant.as_str())
+        .bind(alarm.device_id.as_str())
+        .bind(alarm.profile.as_str())
+        .bind(&alarm.firmware)
+        .bind(&alarm.specific_problem)
+        .bind(alarm.source.as_str())
+        .bind(alarm.fault_key.as_str())
+        .bind(alarm.perceived_severity.as_str())
+        .bind(&alarm.probable_cause)
+        .bind(alarm.state.as_str())
+        .bind(alarm.alarm_raised_time.micros())
+        .bind(alarm.alarm_reporting_time.micros())
+        .bind(alarm.alarm_cleared_time.map(Instant::micros))
+        .bind(evidence)
+        .fetch_optional(tx)
+        .await
+}
+
+async fn clear(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<bool, sqlx::Error> {
+    let update = "update alarm set state = 'cleared', alarm_cleared_time = ? \
+                  where tenant = ? and alarm_id = ? and state = 'raised'";
+    let at = alarm.alarm_cleared_time.unwrap_or(alarm.alarm_reporting_time).micros();
+    let done = sqlx::query(update).bind(at).bind(alarm.tenant.as_str()).bind(&alarm.alarm_id).execute(tx).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+async fn tell(
+    tx: &mut SqliteConnection,
+    alarm: &Alarm,
+    kind: event::Kind,
+    at: Instant,
+    ticket_id: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    let data = json!({
+        "alarm_id": alarm.alarm_id,
+        "device_id": alarm.device_id,
+        "profile": alarm.profile,
+        "specific_problem": alarm.specific_problem,
+        "fault_key": alarm.fault_key,
+        "perceived_severity": alarm.perceived_severity,
+        "probable_cause": alarm.probable_cause,
+        "alarm_raised_time": alarm.alarm_raised_time,
+        "alarm_cleared_time": alarm.alarm_cleared_time,
+        "reason": alarm.evidence.reason,
+        "ticket_id": ticket_id,
+    });
+    let new = event::New { tenant: &alarm.tenant, kind, subject: &alarm.alarm_id, at, data };
+    event::store::append(tx, &new).await.map(|_| ())
+}
+
+/// Which alarms a page shows.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<AlarmState>,
+    /// Of this device.
+    pub device_id: Option<DeviceId>,
+    /// On this fault.
+    pub fault_key: Option<FaultKey>,
+    /// Attached to this ticket.
+    pub ticket_id: Option<String>,
+    /// That came before the alarm of this number.
+    pub after: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A tenant's alarms, newest first.
+pub async fn list(
+    conn: impl sqlx::SqliteExecutor<'_>,
+    tenant: &TenantId,
+    filter: &Filter,
+) -> Result<Vec<Kept>, sqlx::Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("select * from alarm where tenant = ");
+    query.push_bind(tenant.as_str());
+    if let Some(state) = filter.state {
+        query.push(" and state = ").push_bind(state.as_str());
+    }
+    if let Some(device_id) = &filter.device_id {
+        query.push(" and device_id = ").push_bind(device_id.as_str());
+    }
+    if let Some(fault_key) = &filter.fault_key {
+        query.push(" and fault_key = ").push_bind(fault_key.as_str());
+    }
+    if let Some(ticket_id) = &filter.ticket_id {
+        query.push(" and ticket_id = ").push_bind(ticket_id);
+    }
+    if let Some(after) = filter.after {
+        query.push(" and number < ").push_bind(after);
+    }
+    query.push(" order by number desc limit ").push_bind(filter.limit);
+    query.build().fetch_all(conn).await?.iter().map(read).collect()
+}
+
+/// An alarm of the tenant.
+pub async fn get(pool: &SqlitePool, tenant: &TenantId, alarm_id: &str) -> Result<Option<Kept>, sqlx::Error> {
+    let select = "select * from alarm where tenant = ? and alarm_id = ?";
+    let row = sqlx::query(select).bind(tenant.as_str()).bind(alarm_id).fetch_optional(pool).await?;
+    row.as_ref().map(read).transpose()
+}
+
+fn read(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
+    let text = |name| row.try_get::<String, _>(name);
+    let at = |name| row.try_get::<Option<i64>, _>(name).map(|micros| micros.map(Instant::from_micros));
+    let required = |name: &'static str| at(name)?.ok_or_else(|| decode(name)("no instant"));
+    let severity = text("perceived_severity")?;
+    let state = match text("state")?.as_str() {
+        "cleared" => AlarmState::Cleared,
+        _ => AlarmState::Raised,
+    };
+    let source = match text("source")?.as_str() {
+        "device" => AlarmSource::Device,
+        _ => AlarmSource::Rule,
+    };
+    let alarm = Alarm {
+        alarm_id: text("alarm_id")?,
+        tenant: text("tenant")?.parse().map_err(decode("tenant"))?,
+        device_id: text("device_id")?.parse().map_err(decode("device_id"))?,
+        profile: text("profile")?.parse().map_err(decode("profile"))?,
+        firmware: row.try_get("firmware")?,
+        specific_problem: text("specific_problem")?,
+        source,
+        fault_key: text("fault_key")?.parse().map_err(decode("fault_key"))?,
+        perceived_severity: super::severity(&severity).ok_or_else(|| decode("perceived_severity")(severity))?,
+        probable_cause: text("probable_cause")?,
+        state,
+        alarm_raised_time: required("alarm_raised_time")?,
+        alarm_reporting_time: required("alarm_reporting_time")?,
+        alarm_cleared_time: at("alarm_cleared_time")?,
+        evidence: serde_json::from_str(&text("evidence")?).map_err(decode("evidence"))?,
+    };
+    Ok(Kept { number: row.try_get("number")?, alarm, ticket_id: row.try_get("ticket_id")? })
+}

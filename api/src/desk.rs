@@ -1,0 +1,85 @@
+//! The desk at which detection hands in what it found.
+//!
+//! In: devices and alarms, in batches, any number of times. Out: rows, tickets, events. Promise: one transaction per
+//! batch; when it returns all of the batch is on disk, otherwise nothing. Never: a second open ticket for one fault.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemas::{
+    alarm::{Alarm, AlarmState},
+    door::{DeviceSeen, DoorError, ServiceDesk},
+    profile::Profiles,
+};
+use sqlx::SqlitePool;
+
+use crate::{
+    alarm::{self, store::Taken},
+    app::App,
+    device, event,
+    metrics::Metrics,
+    store,
+};
+
+/// The service desk of this process.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    db: SqlitePool,
+    profiles: Arc<Profiles>,
+    events: event::Hub,
+    metrics: Metrics,
+}
+
+impl Desk {
+    /// From its parts.
+    pub fn new(db: SqlitePool, profiles: Arc<Profiles>, events: event::Hub, metrics: Metrics) -> Self {
+        Self { db, profiles, events, metrics }
+    }
+
+    /// With the parts of the service side.
+    pub fn of(app: &App) -> Self {
+        Self::new(app.db.clone(), app.profiles.clone(), app.events.clone(), app.metrics.clone())
+    }
+
+    async fn take(&self, alarms: &[Alarm]) -> Result<Vec<Taken>, sqlx::Error> {
+        let mut tx = store::write(&self.db).await?;
+        let mut taken = Vec::with_capacity(alarms.len());
+        for alarm in alarms {
+            taken.push(alarm::store::take(&mut tx, &self.profiles, alarm).await?);
+        }
+        tx.commit().await?;
+        Ok(taken)
+    }
+}
+
+#[async_trait]
+impl ServiceDesk for Desk {
+    async fn devices(&self, seen: &[DeviceSeen]) -> Result<(), DoorError> {
+        if !seen.is_empty() {
+            device::store::seen(&self.db, seen).await?;
+        }
+        Ok(())
+    }
+
+    async fn alarms(&self, alarms: &[Alarm]) -> Result<(), DoorError> {
+        if alarms.is_empty() {
+            return Ok(());
+        }
+        let all = self.take(alarms).await?;
+        for taken in all {
+            if taken.raised {
+                self.metrics.alarm(AlarmState::Raised);
+            }
+            if taken.cleared {
+                self.metrics.alarm(AlarmState::Cleared);
+            }
+            if !taken.raised && !taken.cleared {
+                self.metrics.alarms_repeated.inc();
+            }
+            self.metrics.tickets_opened.inc_by(u64::from(taken.opened));
+            self.metrics.tickets_reopened.inc_by(u64::from(taken.reopened));
+        }
+        self.events.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! `/v1/devices`: to read, and to give a device its password.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use schemas::{
+    id::{DeviceId, ProfileName},
+    time::Instant,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{Device, store};
+use crate::{app::App, auth::Caller, body, problem, problem::Problem};
+
+/// The routes.
+pub fn router() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(make_credential, drop_credential))
+}
+
+/// A device that was heard of.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Device)]
+struct DeviceJson {
+    /// Its id.
+    device_id: String,
+    /// Its kind.
+    profile: String,
+    /// Its firmware, if told.
+    firmware: Option<String>,
+    /// Least event time heard.
+    #[schema(value_type = String, format = DateTime)]
+    first_seen: Instant,
+    /// Greatest event time heard, to the hour.
+    #[schema(value_type = String, format = DateTime)]
+    last_seen: Instant,
+}
+
+impl From<Device> for DeviceJson {
+    fn from(d: Device) -> Self {
+        let Device { device_id, profile, firmware, first_seen, last_seen } = d;
+        Self { device_id: device_id.into(), profile: profile.into(), firmware, first_seen, last_seen }
+    }
+}
+
+/// A device with what is open about it.
+#[derive(Debug, Serialize, ToSchema)]
+struct DeviceDetail {
+    /// The device.
+    #[serde(flatten)]
+    device: DeviceJson,
+    /// Ids of its open tickets, oldest first.
+    open_tickets: Vec<String>,
+}
+
+/// One page of devices.
+#[derive(Debug, Serialize, ToSchema)]
+struct Devices {
+    /// By id.
+    devices: Vec<DeviceJson>,
+    /// For `after`, where there are more.
+    next: Option<String>,
+}
+
+/// Which devices.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Of this kind.
+    profile: Option<String>,
+    /// 1 to 1000; 100 if not given.
+    limit: Option<u32>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// A device's password, shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeviceCredential)]
+struct CredentialJson {
+    /// User name and client id at the gateway.
+    device_id: String,
+    /// The password.
+    password: String,
+}
+
+fn id(text: &str) -> Result<DeviceId, Problem> {
+    body::field("device_id", text)
+}
+
+/// Lists devices by id.
+#[utoipa::path(get, path = "/v1/devices", tag = "devices", params(Which), responses(
+    (status = 200, description = "One page", body = Devices),
+    (status = "4XX", description = "A problem", body = problem::Json, content_type = "application/problem+json")))]
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    body::Query(which): body::Query<Which>,
+) -> Result<Json<Devices>, Problem> {
+    let profile: Option<ProfileName> = which.profile.map(|text| body::field("profile", &text)).transpose()?;
+    let limit = body::page_limit(which.limit)?;
+    let after = which.after.unwrap_or_default();
+    let page = store::list(&app.db, &caller.tenant, profile.as_ref(), &after, limit).await?;
+    let next = page.last().filter(|_| page.len() == limit as usize).map(|last| last.device_id.to_string());
+    Ok(Json(Devices { devices: page.into_iter().map(DeviceJson::from).collect(), next }))
+}
+
+/// Shows a device.
+#[utoipa::path(get, path = "/v1/devices/{device_id}", tag = "devices",
+    params(("device_id" = String, Path, description = "Its id")), responses(
+    (status = 200, description = "The device", body = DeviceDetail),
+    (status = "4XX", description = "A problem", body = problem::Json, content_type = "application/problem+json")))]
+async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<Json<DeviceDetail>, Problem> {
+    let device_id = id(&device_id)?;
+    let device = store::get(&app.db, &caller.tenant, &device_id).await?;
+    let device = device.ok_or_else(|| Problem::not_found(format!("device {device_id} was never heard of")))?;
+    let open_tickets = store::open_tickets(&app.db, &caller.tenant, &device_id).await?;
+    Ok(Json(DeviceDetail { device: device.into(), open_tickets }))
+}
+
+/// Makes or replaces a device's password. It is shown this once; connections made with the old one stay.
+#[utoipa::path(post, path = "/v1/devices/{device_id}/credential", tag = "devices",
+    params(("device_id" = String, Path, description = "Its id, heard of or not")), responses(
+    (status = 201, description = "The password", body = CredentialJson),
+    (status = "4XX", description = "A problem", body = problem::Json, content_type = "application/problem+json")))]
+async fn make_credential(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<(StatusCode, Json<CredentialJson>), Problem> {
+    let device_id = id(&device_id)?;
+    let made = store::make_credential(&app.db, &caller.tenant, &device_id, app.clock.arrival()).await?;
+    let password = made.ok_or_else(|| Problem::conflict("this device id is taken; choose another"))?;
+    app.credentials.refresh(&app.db).await?;
+    tracing::info!(device_id = %device_id, by = caller.name, "made a device credential");
+    Ok((StatusCode::CREATED, Json(CredentialJson { device_id: device_id.into(), password })))
+}
+
+/// Takes a device's password away.
+#[utoipa::path(delete, path = "/v1/devices/{device_id}/credential", tag = "devices",
+    params(("device_id" = String, Path, description = "Its id")), responses(
+    (status = 204, description = "It has none any more"),
+    (status = "4XX", description = "A problem", body = problem::Json, content_type = "application/problem+json")))]
+async fn drop_credential(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let device_id = id(&device_id)?;
+    if !store::drop_credential(&app.db, &caller.tenant, &device_id).await? {
+        return Err(Problem::not_found(format!("device {device_id} has no credential")));
+    }
+    app.credentials.refresh(&app.db).await?;
+    tracing::info!(device_id = %device_id, by = caller.name, "dropped a device credential");
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,136 @@
+//! What the service side counts. One sentence each, in the registry that the whole process shares.
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use schemas::alarm::AlarmState;
+
+/// Labels of an answered request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Answered {
+    pub(crate) route: String,
+    pub(crate) method: String,
+    pub(crate) status: u16,
+}
+
+/// Label of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Route {
+    pub(crate) route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct State {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Why an event stream ended before its client wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The client took nothing for too long.
+    Slow,
+    /// The database did not answer.
+    Database,
+}
+
+/// The counters of this crate; clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Requests answered.
+    pub(crate) requests: Family<Answered, Counter>,
+    /// Seconds until the head of the answer.
+    pub(crate) seconds: Family<Route, Histogram, fn() -> Histogram>,
+    /// Tickets opened.
+    pub(crate) tickets_opened: Counter,
+    /// Tickets reopened.
+    pub(crate) tickets_reopened: Counter,
+    alarms: Family<State, Counter>,
+    /// Alarm events that told nothing new.
+    pub(crate) alarms_repeated: Counter,
+    /// Event streams open now.
+    pub(crate) streams: Gauge,
+    cut: Family<Reason, Counter>,
+    /// Outcomes given to the lake.
+    pub(crate) outcomes: Counter,
+    /// Attempts to give an outcome that failed.
+    pub(crate) outcomes_failed: Counter,
+    /// Connections refused or closed because nothing moved.
+    pub(crate) stalled: Counter,
+}
+
+fn histogram() -> Histogram {
+    Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0])
+}
+
+impl Metrics {
+    /// Makes the counters and puts them into the registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(histogram),
+            tickets_opened: Counter::default(),
+            tickets_reopened: Counter::default(),
+            alarms: Family::default(),
+            alarms_repeated: Counter::default(),
+            streams: Gauge::default(),
+            cut: Family::default(),
+            outcomes: Counter::default(),
+            outcomes_failed: Counter::default(),
+            stalled: Counter::default(),
+        };
+        for state in [AlarmState::Raised, AlarmState::Cleared] {
+            drop(metrics.alarms.get_or_create(&State { state: state.as_str() }));
+        }
+        for reason in ["slow", "database"] {
+            drop(metrics.cut.get_or_create(&Reason { reason }));
+        }
+        let r = registry;
+        r.register(
+            "forewarn_http_requests",
+            "Requests answered, by route, method and status",
+            metrics.requests.clone(),
+        );
+        r.register("forewarn_http_seconds", "Seconds until the head of an answer, by route", metrics.seconds.clone());
+        r.register(
+            "forewarn_tickets_opened",
+            "Tickets opened, by alarms and by agents",
+            metrics.tickets_opened.clone(),
+        );
+        r.register(
+            "forewarn_tickets_reopened",
+            "Resolved tickets whose fault came back",
+            metrics.tickets_reopened.clone(),
+        );
+        r.register("forewarn_alarms", "Alarm events that told something new, by state", metrics.alarms.clone());
+        r.register("forewarn_alarms_repeated", "Alarm events that told nothing new", metrics.alarms_repeated.clone());
+        r.register("forewarn_event_streams", "Event streams open now", metrics.streams.clone());
+        r.register("forewarn_event_streams_cut", "Event streams ended by the server, by reason", metrics.cut.clone());
+        r.register("forewarn_outcomes", "Outcomes given to the lake", metrics.outcomes.clone());
+        r.register(
+            "forewarn_outcomes_failed",
+            "Attempts to give an outcome that failed",
+            metrics.outcomes_failed.clone(),
+        );
+        r.register("forewarn_http_stalled", "Connections closed because nothing moved", metrics.stalled.clone());
+        metrics
+    }
+
+    pub(crate) fn alarm(&self, state: AlarmState) {
+        self.alarms.get_or_create(&State { state: state.as_str() }).inc();
+    }
+
+    pub(crate) fn cut(&self, why: Cut) {
+        let reason = match why {
+            Cut::Slow => "slow",
+            Cut::Database => "database",
+        };
+        self.cut.get_or_create(&Reason { reason }).inc();
+    }
+}
