@@ -1,0 +1,218 @@
+//! Everything in one process with a simulated fleet: telemetry in, tickets out, visits booked, and an honest account.
+//!
+//! Days pass in seconds, for the server and for the devices alike. The devices speak MQTT to the gateway; a simulated
+//! agent follows the events and books visits through the API. At the end, or when interrupted, the tickets are held
+//! against what the simulator planted.
+
+mod account;
+mod agent;
+
+use std::{
+    io::IsTerminal,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use schemas::time::{Clock, ScaledClock, SystemClock, span};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::{account::Account, agent::Agent};
+use super::{
+    device::Broker,
+    simulate::{
+        self,
+        network::{Network, Sent},
+    },
+};
+use crate::{client::Client, dev, server::Server, settings::Settings};
+
+/// What the demo plays.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Simulated devices.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    devices: u32,
+    /// Device seconds per second: 28800 lets eight hours pass in one.
+    #[arg(long, default_value_t = 28_800.0)]
+    speed: f64,
+    /// Ends after this time, such as 60s; goes on until interrupted unless given.
+    #[arg(long = "for", value_parser = span::parse)]
+    span: Option<Duration>,
+    /// Another seed is another fleet.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where to keep everything; a folder that is removed at the end unless given.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where devices connect [default: 127.0.0.1:1883, or any free port].
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<SocketAddr>,
+    /// Where the API listens [default: 127.0.0.1:8080, or any free port].
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// One JSON object last on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How often the bar moves.
+const BAR_TICK: Duration = Duration::from_millis(200);
+/// Delta commits in the demo: a person looks.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
+/// Offered slots are held this long in device time: fifteen minutes would pass before a program can answer.
+const SLOT_HOLD: Duration = Duration::from_secs(4 * 86_400);
+
+/// Plays the demo.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        options.speed >= 1.0 && options.speed <= 1e6,
+        "--speed {}: from 1 to 1000000 device seconds per second",
+        options.speed
+    );
+    let folder = Folder::of(&options)?;
+    let mut settings = Settings { data: folder.path.clone(), dev: true, ..Settings::default() };
+    settings.gateway.listen = options.mqtt.unwrap_or_else(|| free(settings.gateway.listen));
+    settings.api.listen = options.http.unwrap_or_else(|| free(settings.api.listen));
+    settings.api.slot_hold = SLOT_HOLD;
+    settings.lake.commit_interval = COMMIT_INTERVAL;
+
+    let clock = Arc::new(ScaledClock::new(SystemClock.now(), options.speed));
+    let mut server = Server::start(settings, clock.clone()).await?;
+    let (mqtt, http) = (server.mqtt().context("gateway")?, server.http().context("API")?);
+    let token = server.secrets().admin_token()?;
+    say(&options, mqtt, http, &server);
+
+    let begin = clock.now();
+    let until = options.span.map(|span| begin.plus(span.mul_f64(options.speed)));
+    let fleet = simulate::fleet(options.seed, options.devices as usize, begin);
+    let client = Client::new(&format!("http://{http}"), &token)?;
+    let agent_stop = CancellationToken::new();
+    let agent = Agent::settle(client.clone(), &fleet).await?;
+    let mut agent_task = tokio::spawn(agent.work(agent_stop.clone()));
+
+    let sent = Arc::new(Sent::default());
+    let network = Network {
+        broker: Broker {
+            host: mqtt.ip().to_string(),
+            port: mqtt.port(),
+            password: Some(server.secrets().device_password()?),
+        },
+        tenant: dev::TENANT.parse()?,
+        clock: clock.clone(),
+        sent: sent.clone(),
+        until,
+    };
+    let stop = CancellationToken::new();
+    let mut devices = JoinSet::new();
+    for appliance in fleet {
+        devices.spawn(network.clone().live(appliance, stop.clone()));
+    }
+
+    let bar = bar(&options);
+    let over = async {
+        let mut tick = tokio::time::interval(BAR_TICK);
+        loop {
+            tokio::select! {
+                ended = devices.join_next() => if ended.is_none() { break },
+                _ = tick.tick() => {
+                    let passed = clock.now().since(begin);
+                    bar.set_position(passed.as_secs());
+                    bar.set_message(format!("{:.1} days of device time", passed.as_secs_f64() / 86_400.0));
+                }
+            }
+        }
+    };
+    let failure = tokio::select! {
+        () = over => None,
+        signal = crate::cli::stop_signal() => signal.err(),
+        error = server.failed() => Some(error),
+        ended = &mut agent_task => Some(match ended {
+            Ok(Ok(_)) => anyhow::anyhow!("the simulated agent ended before it was told to"),
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }),
+    };
+    bar.finish_and_clear();
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    stop.cancel();
+    while devices.join_next().await.is_some() {}
+    let end = clock.now();
+    let drained = server.drain().await;
+    agent_stop.cancel();
+    let booked = agent_task.await??;
+
+    let planted = sent.planted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let account = Account::draw_up(&server, &client, &sent, &planted, begin, end, booked).await?;
+    server.stop().await?;
+    match options.json {
+        true => println!("{}", serde_json::to_string(&account)?),
+        false => println!("{account}"),
+    }
+    anyhow::ensure!(drained, "not all that was acknowledged was committed in time");
+    account.check()
+}
+
+fn say(options: &Options, mqtt: SocketAddr, http: SocketAddr, server: &Server) {
+    eprintln!(
+        "{} simulated devices, {} of device time a second{}",
+        options.devices,
+        span::text(Duration::from_secs_f64(options.speed.round())),
+        options.span.map_or(", until interrupted".into(), |span| format!(", for {}", span::text(span)))
+    );
+    eprintln!("devices   mqtt://{mqtt}");
+    eprintln!("API       http://{http}/v1    documentation http://{http}/docs");
+    eprintln!("token     {}", server.secrets().admin_token_path().display());
+}
+
+#[allow(clippy::expect_used, reason = "a constant template")]
+fn bar(options: &Options) -> ProgressBar {
+    if !std::io::stdout().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let Some(span) = options.span else { return ProgressBar::new_spinner() };
+    let style = ProgressStyle::with_template("{bar:40} {msg}").expect("a legal template");
+    ProgressBar::new(span.mul_f64(options.speed).as_secs()).with_style(style)
+}
+
+/// The default address if it is free, else any free port there.
+fn free(listen: SocketAddr) -> SocketAddr {
+    match TcpListener::bind(listen) {
+        Ok(_) => listen,
+        Err(_) => SocketAddr::new(listen.ip(), 0),
+    }
+}
+
+/// The data folder, removed at the end where it was ours.
+struct Folder {
+    path: PathBuf,
+    ours: bool,
+}
+
+impl Folder {
+    fn of(options: &Options) -> anyhow::Result<Self> {
+        if let Some(path) = options.data.clone() {
+            return Ok(Self { path, ours: false });
+        }
+        let path = std::env::temp_dir().join(format!("forewarn-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(Self { path, ours: true })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = std::fs::remove_dir_all(&self.path)
+        {
+            tracing::warn!(%error, "remove {}", self.path.display());
+        }
+    }
+}

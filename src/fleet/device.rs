@@ -1,0 +1,200 @@
+//! One device's connection to a gateway or broker (rumqttc, MQTT 5).
+//!
+//! In: payloads for the device's own topics. Out: which of them were acknowledged. Promise: a message counts as
+//! acknowledged only when its PUBACK came with a reason code of success. Never: a reconnect behind the caller's back;
+//! a broken session is dropped, and what was not acknowledged is sent again over the next one.
+
+use std::{collections::HashMap, time::Duration};
+
+use rumqttc::{
+    Outgoing,
+    v5::{
+        AsyncClient, ConnectionError, Event, EventLoop, MqttOptions,
+        mqttbytes::{
+            QoS,
+            v5::{ConnectProperties, ConnectReturnCode, LastWill, Packet, PubAckReason},
+        },
+    },
+};
+use schemas::topic::{Channel, Topic};
+
+/// Messages in flight at most: what a small device can keep in memory.
+const IN_FLIGHT: usize = 100;
+/// How long a connection, and each acknowledgement, may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Below this keep-alive a loaded machine would lose connections for nothing.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Largest packet a device sends or takes.
+const MAX_PACKET_BYTES: u32 = 1 << 20;
+
+/// Where to connect, and with which secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broker {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The devices' password; none where the broker asks for no login.
+    pub password: Option<String>,
+}
+
+impl Broker {
+    /// Reads `mqtt://HOST:PORT`; the error says what is legal.
+    pub fn parse(url: &str) -> anyhow::Result<Self> {
+        let legal = || anyhow::anyhow!("--to {url:?}: mqtt://HOST:PORT");
+        let parsed = url::Url::parse(url).map_err(|_| legal())?;
+        if parsed.scheme() != "mqtt" || !matches!(parsed.path(), "" | "/") {
+            return Err(legal());
+        }
+        let host = parsed.host_str().ok_or_else(legal)?.to_owned();
+        Ok(Self { host, port: parsed.port().unwrap_or(1883), password: None })
+    }
+}
+
+/// Something to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The device's channel.
+    pub topic: Topic,
+    /// The payload.
+    pub payload: Vec<u8>,
+    /// Kept by the broker for who comes later: births.
+    pub retain: bool,
+}
+
+/// What became of a message that was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Durable at the other side.
+    Acknowledged,
+    /// Refused with a reason code; sending it again would not help.
+    Refused,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The other side does not know us.
+    #[error("login refused: {0:?}")]
+    Login(ConnectReturnCode),
+    /// The connection broke.
+    #[error("connection to the gateway broke")]
+    Broken(#[source] Box<ConnectionError>),
+    /// Nothing came for too long.
+    #[error("no answer for {} s", PATIENCE.as_secs())]
+    Silent,
+    /// rumqttc's own queue did not take a message.
+    #[error("queue a publish: {0}")]
+    Queue(String),
+}
+
+/// An open connection of one device.
+pub struct Session {
+    client: AsyncClient,
+    events: EventLoop,
+}
+
+impl Session {
+    /// Connects as a device does: client id and user name are the device id; the will is an `offline` status.
+    pub async fn open(broker: &Broker, status: &Topic) -> Result<Self, SessionError> {
+        let id = status.device.as_str();
+        let mut options = MqttOptions::new(id, &broker.host, broker.port);
+        options.set_keep_alive(KEEP_ALIVE);
+        options.set_clean_start(true);
+        options.set_connect_properties(ConnectProperties {
+            max_packet_size: Some(MAX_PACKET_BYTES),
+            topic_alias_max: Some(0),
+            ..ConnectProperties::new()
+        });
+        options.set_outgoing_inflight_upper_limit(IN_FLIGHT as u16);
+        if let Some(password) = &broker.password {
+            options.set_credentials(id, password);
+        }
+        debug_assert_eq!(status.channel, Channel::Status);
+        options.set_last_will(LastWill::new(
+            status.to_string(),
+            r#"{"state":"offline"}"#,
+            QoS::AtLeastOnce,
+            false,
+            None,
+        ));
+        let (client, events) = AsyncClient::new(options, 2 * IN_FLIGHT);
+        let mut session = Self { client, events };
+        loop {
+            if let Event::Incoming(Packet::ConnAck(_)) = session.next().await? {
+                return Ok(session);
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Event, SessionError> {
+        match tokio::time::timeout(PATIENCE, self.events.poll()).await {
+            Err(_) => Err(SessionError::Silent),
+            Ok(Err(ConnectionError::ConnectionRefused(code))) => Err(SessionError::Login(code)),
+            Ok(Err(error)) => Err(SessionError::Broken(Box::new(error))),
+            Ok(Ok(event)) => Ok(event),
+        }
+    }
+
+    /// Publishes with QoS 1 and waits for every answer. `answer` is told the index of each message as its PUBACK
+    /// comes; after an error those not told are unknown and must be sent again.
+    pub async fn publish(
+        &mut self,
+        messages: &[Message],
+        mut answer: impl FnMut(usize, Answer),
+    ) -> Result<(), SessionError> {
+        let (mut queued, mut sent, mut answered) = (0, 0, 0);
+        let mut in_flight = HashMap::new();
+        while answered < messages.len() {
+            while queued < messages.len() && queued - answered < IN_FLIGHT {
+                let Message { topic, payload, retain } = &messages[queued];
+                self.client
+                    .try_publish(topic.to_string(), QoS::AtLeastOnce, *retain, payload.clone())
+                    .map_err(|error| SessionError::Queue(error.to_string()))?;
+                queued += 1;
+            }
+            match self.next().await? {
+                Event::Outgoing(Outgoing::Publish(pkid)) => {
+                    in_flight.insert(pkid, sent);
+                    sent += 1;
+                }
+                Event::Incoming(Packet::PubAck(ack)) => {
+                    if let Some(index) = in_flight.remove(&ack.pkid) {
+                        answered += 1;
+                        let taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+                        answer(index, if taken { Answer::Acknowledged } else { Answer::Refused });
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye, so that no will is published.
+    pub async fn close(mut self) {
+        if self.client.try_disconnect().is_ok() {
+            // rumqttc flushes before it tells of an outgoing packet.
+            while let Ok(event) = self.next().await {
+                if matches!(event, Event::Outgoing(Outgoing::Disconnect)) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_host_and_port() {
+        let broker = Broker::parse("mqtt://127.0.0.1:1884").unwrap();
+        assert_eq!((broker.host.as_str(), broker.port), ("127.0.0.1", 1884));
+        assert_eq!(Broker::parse("mqtt://localhost").unwrap().port, 1883);
+        for url in ["127.0.0.1:1883", "http://x", "mqtt://", "mqtt://x/y"] {
+            assert!(Broker::parse(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The device side: what an appliance does, played honestly over MQTT.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`device`] | one device's connection: publishes and waits for each PUBACK |
+//! | [`outbox`] | what a device has to say and was not yet acknowledged |
+//! | [`simulate`] | appliances that wear out, with the truth about when they fail |
+//! | [`replay`] | recorded fleets, each device under its own name |
+//! | [`demo`] | everything in one process |
+
+pub mod demo;
+pub mod device;
+pub mod outbox;
+pub mod replay;
+pub mod simulate;

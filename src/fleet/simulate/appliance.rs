@@ -1,0 +1,180 @@
+//! One appliance: what it measures and when, and what it says of it.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use schemas::{
+    id::{DeviceId, ProfileName, TenantId},
+    time::Instant,
+    topic::{Channel, Topic},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Kind, Planted,
+    model::{self, Character, Metrics},
+    plant, profile_name,
+};
+use crate::fleet::device::Message;
+
+/// After a failure somebody repairs the device this much later, in device time, and the next fault is drawn.
+const REPAIR: Duration = Duration::from_secs(3 * 86_400);
+/// Readings in one message: devices report every few readings to spare the radio.
+const READINGS_PER_REPORT: u32 = 6;
+
+/// A simulated device.
+#[derive(Debug)]
+pub struct Appliance {
+    /// Its name.
+    pub device_id: DeviceId,
+    /// Its kind.
+    pub profile: ProfileName,
+    kind: Kind,
+    firmware: &'static str,
+    character: Character,
+    columns: bool,
+    made: Instant,
+    next_reading: Instant,
+    planted: Option<Planted>,
+    history: Vec<Planted>,
+    code_told: bool,
+    telemetry_seq: i64,
+    fault_seq: i64,
+    rng: ChaCha8Rng,
+    /// Chance of its network: a stream of its own, so that what is measured does not depend on what is sent.
+    pub(super) network_rng: ChaCha8Rng,
+}
+
+impl Appliance {
+    pub(super) fn new(kind: Kind, index: usize, start: Instant, mut rng: ChaCha8Rng) -> Self {
+        let network_rng = ChaCha8Rng::seed_from_u64(rng.random());
+        #[allow(clippy::expect_used, reason = "letters, a dash and digits are a legal device id")]
+        let device_id = DeviceId::parse(&format!("{}-{index:06}", kind.prefix)).expect("a legal device id");
+        let character = Character::draw(&mut rng);
+        let planted = plant(&kind, &device_id, start, &mut rng);
+        // Devices do not report at the same second.
+        let offset = kind.cadence.mul_f64(rng.random_range(0.0..1.0));
+        Self {
+            profile: profile_name(kind.profile),
+            firmware: ["1.4.2", "1.5.0"][rng.random_range(0..2)],
+            columns: rng.random_bool(0.5),
+            made: start.minus(Duration::from_secs(86_400 * rng.random_range(30..1500))),
+            next_reading: start.plus(offset),
+            history: planted.iter().cloned().collect(),
+            code_told: false,
+            telemetry_seq: 0,
+            fault_seq: 0,
+            device_id,
+            kind,
+            character,
+            planted,
+            rng,
+            network_rng,
+        }
+    }
+
+    /// Every fault planted so far, in order.
+    pub fn planted(&self) -> &[Planted] {
+        &self.history
+    }
+
+    /// When its next report is due.
+    pub fn next_report(&self) -> Instant {
+        self.next_reading.plus(self.kind.cadence * (READINGS_PER_REPORT - 1))
+    }
+
+    fn topic(&self, tenant: &TenantId, channel: Channel) -> Topic {
+        Topic::new(tenant.clone(), self.device_id.clone(), channel)
+    }
+
+    /// Its birth: retained, told at each connection.
+    pub fn birth(&self, tenant: &TenantId, at: Instant) -> Message {
+        let birth = json!({
+            "boot": 1, "ts": at.to_string(), "state": "online",
+            "profile": self.profile.as_str(), "firmware": self.firmware,
+        });
+        Message { topic: self.topic(tenant, Channel::Status), payload: birth.to_string().into(), retain: true }
+    }
+
+    /// The next report: telemetry, and a fault code where the device has just failed and notices.
+    pub fn report(&mut self, tenant: &TenantId) -> Vec<Message> {
+        let readings: Vec<(Instant, Metrics)> = (0..READINGS_PER_REPORT).map(|_| self.reading()).collect();
+        let seq = self.telemetry_seq;
+        self.telemetry_seq += readings.len() as i64;
+        let payload = if self.columns { self.as_columns(seq, &readings) } else { self.as_array(seq, &readings) };
+        let topic = self.topic(tenant, Channel::Telemetry);
+        let mut messages = vec![Message { topic, payload: payload.to_string().into(), retain: false }];
+        let now = readings.last().map_or(self.next_reading, |(at, _)| *at);
+        messages.extend(self.fault(tenant, now));
+        messages
+    }
+
+    fn reading(&mut self) -> (Instant, Metrics) {
+        let at = self.next_reading;
+        self.next_reading = at.plus(self.kind.cadence);
+        if self.planted.as_ref().is_some_and(|planted| at >= planted.failure.plus(REPAIR)) {
+            self.planted = plant(&self.kind, &self.device_id, at, &mut self.rng);
+            self.history.extend(self.planted.clone());
+            self.code_told = false;
+        }
+        let age_days = at.since(self.made).as_secs_f64() / 86_400.0;
+        let metrics =
+            model::read(self.kind.profile, &self.character, self.planted.as_ref(), age_days, at, &mut self.rng);
+        (at, metrics)
+    }
+
+    fn fault(&mut self, tenant: &TenantId, now: Instant) -> Option<Message> {
+        let planted = self.planted.as_ref()?;
+        let code = planted.code?;
+        if self.code_told || now < planted.failure {
+            return None;
+        }
+        self.code_told = true;
+        let fault = json!({
+            "profile": self.profile.as_str(), "boot": 1, "seq": self.fault_seq, "ts": planted.failure.to_string(),
+            "firmware": self.firmware, "code": code, "active": true,
+        });
+        self.fault_seq += 1;
+        Some(Message { topic: self.topic(tenant, Channel::Fault), payload: fault.to_string().into(), retain: false })
+    }
+
+    fn head(&self, seq: i64) -> Map<String, Value> {
+        let head = json!({
+            "profile": self.profile.as_str(), "boot": 1, "seq": seq, "firmware": self.firmware,
+        });
+        match head {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+
+    fn as_array(&self, first_seq: i64, readings: &[(Instant, Metrics)]) -> Value {
+        let objects = readings.iter().enumerate().map(|(index, (at, metrics))| {
+            let mut object = self.head(first_seq + index as i64);
+            object.insert("ts".into(), at.to_string().into());
+            object.insert("m".into(), metrics.iter().map(|(name, value)| (*name, json!(rounded(*value)))).collect());
+            Value::Object(object)
+        });
+        objects.collect()
+    }
+
+    fn as_columns(&self, first_seq: i64, readings: &[(Instant, Metrics)]) -> Value {
+        let mut columns: Map<String, Value> = Map::new();
+        for (row, (_, metrics)) in readings.iter().enumerate() {
+            for (name, value) in metrics {
+                let column = columns.entry(*name).or_insert_with(|| vec![Value::Null; readings.len()].into());
+                column[row] = json!(rounded(*value));
+            }
+        }
+        let mut object = self.head(first_seq);
+        object.insert("ts".into(), readings.iter().map(|(at, _)| at.to_string()).collect());
+        object.insert("m".into(), columns.into());
+        Value::Object(object)
+    }
+}
+
+/// Devices send three decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,230 @@
+//! How a process starts: everything is opened and checked first, ports last.
+
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use anyhow::Context;
+use prometheus_client::registry::Registry;
+use schemas::{
+    door::{Append, DeviceAuth, OutcomeSink, SqlEngine, TableSource},
+    id::{LogOffset, TenantId},
+    profile::Profiles,
+    time::Clock,
+};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{
+    Server,
+    outcomes::LoggedOutcomes,
+    progress::{Nowhere, Offsets},
+};
+use crate::{
+    dev::{self, Addresses, Secrets},
+    settings::{Role, Settings},
+};
+
+/// How often the tables of another process are looked at: as often as it commits.
+const FOLLOW: Duration = Duration::from_secs(5);
+
+/// Reads the pipeline's totals.
+pub(super) type Totals = Box<dyn Fn() -> ingest::decode::Totals + Send + Sync>;
+
+pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<Server> {
+    let role = |role| settings.roles.contains(&role);
+    let data = settings.data.clone();
+    std::fs::create_dir_all(&data).with_context(|| format!("create the data folder {}", data.display()))?;
+    let mut profiles = Profiles::builtin();
+    if let Some(folder) = &settings.profiles {
+        profiles = profiles.with_folder(folder)?;
+    }
+    let profiles = Arc::new(profiles);
+    let mut registry = Registry::default();
+
+    let intake = CancellationToken::new();
+    let pipeline_stop = CancellationToken::new();
+    let service = CancellationToken::new();
+    let mut server = Server {
+        gateway: None,
+        http: None,
+        mqtt: None,
+        log: None,
+        progress: Arc::new(Nowhere),
+        totals: None,
+        intake: intake.clone(),
+        pipeline: pipeline_stop.clone(),
+        service: service.clone(),
+        intake_tasks: JoinSet::new(),
+        pipeline_tasks: JoinSet::new(),
+        service_tasks: JoinSet::new(),
+        settings: settings.clone(),
+    };
+
+    // The service database holds tokens, device credentials and tickets: every role needs some of it.
+    let database = data.join(&settings.api.database);
+    let db = api::store::open(&database).await.with_context(|| format!("open {}", database.display()))?;
+    let credentials = api::device::Credentials::load(&db).await.context("load device credentials")?;
+    let api_metrics = api::metrics::Metrics::register(&mut registry);
+    api::appointment::metrics::register(&mut registry);
+    let events = api::event::Hub::default();
+
+    let mut tables: Option<Arc<dyn TableSource>> = None;
+    let mut outcomes: Option<Arc<dyn OutcomeSink>> = None;
+    let mut gateway_log: Option<Arc<dyn Append>> = None;
+    if role(Role::Ingest) {
+        let log = ingest::log::Log::open(&data.join("log"), &settings.log, &mut registry)?;
+        server.log = Some(log.clone());
+        let lake =
+            ingest::lake::Lake::open(&data.join("lake"), &profiles, settings.lake.clone(), &mut registry).await?;
+        tables = Some(lake.source());
+        let mut pipeline = ingest::pipeline::Pipeline::open(
+            log.clone(),
+            &data.join("state"),
+            profiles.clone(),
+            clock.clone(),
+            settings.pipeline.clone(),
+            &mut registry,
+        )?;
+        let status = pipeline.status();
+        let lake_feed = pipeline.consumer("lake", &lake.committed());
+        let committed = lake.committed_offset();
+        let append: Arc<dyn Append> = Arc::new(log.clone());
+        outcomes = Some(Arc::new(LoggedOutcomes { log: append.clone(), clock: clock.clone() }));
+        gateway_log = Some(append.clone());
+
+        let mut detected = None;
+        if role(Role::Analytics) {
+            let detector = analytics::detect::Detector::open(
+                &data.join("state"),
+                profiles.clone(),
+                clock.clone(),
+                settings.detect.clone(),
+                &mut registry,
+            )?;
+            let feed = pipeline.consumer("detector", &[detector.durable()]);
+            detected = Some(detector.position());
+            let desk =
+                Arc::new(api::desk::Desk::new(db.clone(), profiles.clone(), events.clone(), api_metrics.clone()));
+            let stop = pipeline_stop.clone();
+            server.pipeline_tasks.spawn(async move { Ok(detector.run(feed, desk, append, stop).await?) });
+        }
+        let stop = pipeline_stop.clone();
+        server.pipeline_tasks.spawn(async move { Ok(lake.run(lake_feed, stop).await?) });
+        let totals = status.clone();
+        server.totals = Some(Box::new(move || totals.totals()));
+        server.progress = Arc::new(Offsets {
+            log,
+            pipeline: status,
+            committed: Box::new(move || LogOffset(committed.load(Ordering::Acquire))),
+            detected,
+        });
+        let stop = pipeline_stop.clone();
+        server.pipeline_tasks.spawn(async move { Ok(pipeline.run(stop).await?) });
+    }
+
+    let mut sql: Option<Arc<dyn SqlEngine>> = None;
+    if role(Role::Analytics) {
+        let tables = match tables {
+            Some(hot_and_cold) => hot_and_cold,
+            None => {
+                let cold = Arc::new(analytics::query::ColdTables::open(&data.join("lake")).await?);
+                server.service_tasks.spawn(follow(cold.clone(), service.clone()));
+                cold
+            }
+        };
+        let engine = analytics::query::Engine::new(tables, clock.clone(), settings.query.clone(), &mut registry)?;
+        sql = Some(Arc::new(engine));
+    }
+
+    // Changes of the credentials, made in any process, are followed by the relay that runs beside HTTP.
+    let auth: Arc<dyn DeviceAuth> = match settings.dev {
+        true => Arc::new(dev_secrets(&data, &db, clock.as_ref()).await?),
+        false => Arc::new(credentials.clone()),
+    };
+    if let Some(log) = gateway_log {
+        // Binding checks the port; nothing is taken before the log, the tables and the database are open.
+        let gateway =
+            ingest::gateway::Gateway::start(settings.gateway.clone(), log.clone(), auth, clock.clone(), &mut registry)
+                .await?;
+        server.mqtt = Some(gateway.local_addr());
+        server.gateway = Some(gateway);
+        if let Some(subscriber) = settings.subscriber.clone() {
+            let metrics = ingest::subscriber::Metrics::register(&mut registry);
+            let (clock, stop) = (clock.clone(), intake.clone());
+            server
+                .intake_tasks
+                .spawn(async move { Ok(ingest::subscriber::run(subscriber, log, clock, metrics, stop).await?) });
+        }
+    }
+
+    // Every process tells how it is; only the api role answers more.
+    let listen = settings.api.listen;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on api.listen = {listen}"))?;
+    let address = listener.local_addr()?;
+    let scope = if role(Role::Api) { api::Scope::Service } else { api::Scope::Operations };
+    server.http = Some(address);
+    let app = Arc::new(api::App {
+        scope,
+        db,
+        clock,
+        profiles,
+        events,
+        sql,
+        outcomes,
+        progress: server.totals.is_some().then(|| server.progress()),
+        registry: Arc::new(registry),
+        metrics: api_metrics,
+        credentials,
+        settings: settings.api.clone(),
+    });
+    server.service_tasks.spawn(async move { Ok(api::serve(listener, app, service).await?) });
+    if settings.dev {
+        // Where the roles are parted, each process tells of its own doors only.
+        let secrets = Secrets::of(&data);
+        let others = secrets.addresses().unwrap_or(Addresses { mqtt: None, http: None });
+        let http = if role(Role::Api) { Some(address) } else { others.http };
+        secrets.keep_addresses(&Addresses { mqtt: server.mqtt.or(others.mqtt), http })?;
+    }
+    info!(mqtt = ?server.mqtt, http = ?server.http, roles = ?settings.roles, "ready");
+    Ok(server)
+}
+
+/// Follows the tables that another process writes, until told to stop.
+async fn follow(tables: Arc<analytics::query::ColdTables>, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(FOLLOW) => {}
+        }
+        if let Err(error) = tables.refresh().await {
+            tracing::warn!(
+                "look for new versions of the tables; those of before stand: {:#}",
+                anyhow::Error::new(error)
+            );
+        }
+    }
+}
+
+/// Makes the secrets of `--dev`, and their logins.
+async fn dev_secrets(
+    data: &Path,
+    db: &api::store::Database,
+    clock: &dyn Clock,
+) -> anyhow::Result<api::device::DevCredentials> {
+    let secrets = Secrets::of(data);
+    let tenant: TenantId = dev::TENANT.parse()?;
+    let known = match secrets.admin_token() {
+        Ok(token) => api::token::verify(db, &token, clock.arrival()).await?.is_some(),
+        Err(_) => false,
+    };
+    if !known {
+        let (_, token) = api::token::create(db, &tenant, api::Role::Admin, "dev", clock.arrival()).await?;
+        secrets.keep_admin_token(&token)?;
+    }
+    let password = secrets.ensure_device_password()?;
+    Ok(api::device::DevCredentials::new(tenant, &password))
+}
