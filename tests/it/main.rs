@@ -1,1 +1,14 @@
-//! Comes with its own change.
+//! Journeys through the built binary with real neighbours, and the rules of the house.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails as the test does")]
+
+mod broker;
+mod crash;
+mod demo;
+mod journey;
+mod process;
+mod refusal;
+mod replay;
+mod roles;
+mod settings;
+mod tidy;
