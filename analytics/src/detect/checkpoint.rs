@@ -112,10 +112,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(LogOffset, Devices), String> {
     Ok((head.offset, Devices::restore(head.heard, devices)))
 }
 
-/// FNV-1a, 64 bits: finds torn and changed files; it guards against no one who wants to change them.
+/// CRC-32C: finds torn and changed files; it guards against no one who wants to change them.
 fn checksum(bytes: &[u8]) -> String {
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    format!("{hash:016x}")
+    format!("{:08x}", crc32c::crc32c(bytes))
 }
