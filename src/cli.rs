@@ -1,6 +1,7 @@
 //! The command line. Scripts build on it: names stay, and `--json` prints one JSON object last on standard output.
 
 mod admin;
+mod dead_letter;
 mod query;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -35,12 +36,16 @@ enum Command {
     Serve(Box<Serve>),
     /// Sends a recorded fleet, each device under its own name.
     Replay(fleet::replay::Options),
+    /// Sends as much as the other side takes, or at a rate, and measures the acknowledgements.
+    Load(fleet::load::Options),
     /// Asks a question in SQL.
     Query(query::Query),
     /// Bearer tokens for people and programs.
     Token(admin::Token),
     /// Devices and their credentials.
     Device(admin::Device),
+    /// What could not be stored, and sending it again.
+    DeadLetter(dead_letter::DeadLetter),
     /// Device profiles.
     Profile(admin::Profile),
     /// Checks settings and prints them with their origin.
@@ -127,9 +132,11 @@ impl Cli {
                     match other {
                         Command::Demo(options) => fleet::demo::run(options).await,
                         Command::Replay(options) => fleet::replay::run(options).await,
+                        Command::Load(options) => fleet::load::run(options, &SystemClock).await,
                         Command::Query(query) => query.run().await,
                         Command::Token(token) => token.run().await,
                         Command::Device(device) => device.run().await,
+                        Command::DeadLetter(letter) => letter.run().await,
                         Command::Profile(profile) => profile.run(),
                         Command::Serve(_) | Command::CheckConfig(_) => Ok(()),
                     }

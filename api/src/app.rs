@@ -15,7 +15,7 @@ use axum::{
 };
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{OutcomeSink, ProgressSource, SqlEngine},
+    door::{OutcomeSink, ProgressSource, Reinject, SqlEngine},
     profile::Profiles,
     time::Clock,
 };
@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    alarm, appointment, auth, connection, device, event, health, id,
+    alarm, appointment, auth, connection, dead_letter, device, event, health, id,
     metrics::{Answered, Metrics, Route},
     outcome,
     problem::{self, Problem, REQUEST_ID},
@@ -120,6 +120,8 @@ pub struct App {
     pub sql: Option<Arc<dyn SqlEngine>>,
     /// Takes outcomes to the lake, where ingest runs in this process.
     pub outcomes: Option<Arc<dyn OutcomeSink>>,
+    /// Takes dead letters to the log again, where ingest runs in this process.
+    pub letters: Option<Arc<dyn Reinject>>,
     /// Tells how far the pipeline is, where it runs in this process.
     pub progress: Option<Arc<dyn ProgressSource>>,
     /// Everything that the process counts.
@@ -167,6 +169,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(alarm::routes::router())
         .merge(appointment::routes::router())
+        .merge(dead_letter::routes::router())
         .merge(device::routes::router())
         .merge(event::routes::router())
         .merge(health::routes::router())

@@ -16,6 +16,7 @@ pub mod appointment;
 pub mod auth;
 pub mod body;
 pub mod connection;
+pub mod dead_letter;
 pub mod desk;
 pub mod device;
 pub mod event;

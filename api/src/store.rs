@@ -6,7 +6,7 @@
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    Connection, Sqlite, SqlitePool, Transaction,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -14,6 +14,7 @@ use sqlx::{
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_service", include_str!("../migrations/0001_service.sql")),
     ("0002_visit", include_str!("../migrations/0002_visit.sql")),
+    ("0003_dead_letter", include_str!("../migrations/0003_dead_letter.sql")),
 ];
 
 /// Connections: one writes at a time, the others read. More only queue for two cores.
@@ -70,8 +71,15 @@ pub async fn open(path: &Path) -> Result<SqlitePool, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY);
-    let pool =
-        SqlitePoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).connect_with(options).await?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(ACQUIRE)
+        // Where the disk is full SQLite rolls back by itself. sqlx 0.9 then fails to, takes the transaction for open for
+        // ever, and begins no other on that connection. The ping before this waits until that has shown.
+        .test_before_acquire(true)
+        .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) }))
+        .connect_with(options)
+        .await?;
     migrate(&pool).await?;
     Ok(pool)
 }
@@ -132,6 +140,21 @@ mod tests {
         sqlx::query("insert into schema_version values (99, 'later')").execute(&pool).await.unwrap();
         pool.close().await;
         assert!(matches!(open(&path).await.unwrap_err(), OpenError::Newer { found: 99, .. }));
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_rolled_back_by_itself_does_not_spoil_its_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = open(&folder.path().join("service.db")).await.unwrap();
+        for _ in 0..3 * CONNECTIONS {
+            let mut tx = write(&pool).await.unwrap();
+            // As SQLite does on a full disk, unknown to sqlx.
+            sqlx::query("rollback").execute(&mut *tx).await.unwrap();
+            assert!(tx.commit().await.is_err());
+        }
+        let mut tx = write(&pool).await.unwrap();
+        sqlx::query("create table later (n integer) strict").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use crate::{
     reject::{Reject, RejectReason},
     table::TableName,
     time::Instant,
+    topic::Topic,
 };
 
 /// An error of the world behind a door; its cause is in `source`.
@@ -174,6 +175,24 @@ pub trait ServiceDesk: Send + Sync {
 pub trait OutcomeSink: Send + Sync {
     /// Returns once it is durable; the same outcome id again makes no second row.
     async fn outcome(&self, outcome: &Outcome) -> Result<(), DoorError>;
+}
+
+/// A message that became a dead letter, to be decoded once more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Whose, and which channel.
+    pub topic: Topic,
+    /// MQTT 5 content type, if given.
+    pub content_type: Option<String>,
+    /// The payload as published.
+    pub payload: Bytes,
+}
+
+/// Where dead letters go when their cause was mended: the log, as a message that arrives now.
+#[async_trait]
+pub trait Reinject: Send + Sync {
+    /// Returns once it is durable. What of it was stored before is a duplicate; what is still refused is a new letter.
+    async fn reinject(&self, letter: Letter) -> Result<(), DoorError>;
 }
 
 /// Why a query has no answer. The text is for the analyst; internal causes stay in `source`.

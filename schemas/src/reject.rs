@@ -52,6 +52,10 @@ reasons! {
     TooManyReadings = "too_many_readings",
     /// More connections than the limit.
     TooManyConnections = "too_many_connections",
+    /// The payload is larger than the limit once it is decompressed.
+    OversizePayload = "oversize_payload",
+    /// A Sparkplug message that no birth at hand explains: an alias that none defined, or the death of another session.
+    NoBirth = "no_birth",
 }
 
 impl fmt::Display for RejectReason {

@@ -1,7 +1,7 @@
 //! The Arrow schema of every table, in one place.
 //!
 //! Types are those that Delta knows: instants are microseconds in UTC, counts are signed 64-bit. Every table has
-//! `tenant` first and `date` (of event time, or of arrival for dead letters) last: the partition column.
+//! `tenant` first and `date` (of event time; of arrival for dead letters and the ledger) last: the partition column.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -36,11 +36,14 @@ pub enum TableName {
     Alarm,
     /// What visits found.
     Outcome,
+    /// What each device sent, hour by hour.
+    Ledger,
 }
 
 impl TableName {
     /// The tables that exist whatever the profiles are.
-    pub const FIXED: [Self; 6] = [Self::Fault, Self::Status, Self::Reply, Self::DeadLetter, Self::Alarm, Self::Outcome];
+    pub const FIXED: [Self; 7] =
+        [Self::Fault, Self::Status, Self::Reply, Self::DeadLetter, Self::Alarm, Self::Outcome, Self::Ledger];
 }
 
 impl fmt::Display for TableName {
@@ -53,6 +56,7 @@ impl fmt::Display for TableName {
             Self::DeadLetter => f.write_str("dead_letter"),
             Self::Alarm => f.write_str("alarm"),
             Self::Outcome => f.write_str("outcome"),
+            Self::Ledger => f.write_str("ledger"),
         }
     }
 }
@@ -66,7 +70,7 @@ impl FromStr for TableName {
         Self::FIXED.into_iter().find(|table| table.to_string() == text).ok_or_else(|| IdError {
             kind: "table",
             text: text.chars().take(200).collect(),
-            rule: "telemetry_{profile}, fault, status, reply, dead_letter, alarm or outcome",
+            rule: "telemetry_{profile}, fault, status, reply, dead_letter, alarm, outcome or ledger",
         })
     }
 }
@@ -194,6 +198,20 @@ pub fn fixed(table: &TableName) -> Option<SchemaRef> {
             optional("maintenance_activity", text()),
             optional("part_replaced", text()),
         ]),
+        // Counts of several rows of one hour add up; `missing` and `gaps` hold as of the row with the greatest `revision`.
+        TableName::Ledger => fields.extend([
+            required("device_id", text()),
+            optional("channel", text()),
+            required("hour", instant()),
+            required("received", DataType::Int64),
+            required("stored", DataType::Int64),
+            required("duplicate", DataType::Int64),
+            required("rejected", DataType::Int64),
+            required("late", DataType::Int64),
+            required("missing", DataType::Int64),
+            required("gaps", text()),
+            required("revision", DataType::Int64),
+        ]),
     }
     fields.push(required(PARTITION, DataType::Date32));
     Some(Arc::new(Schema::new(fields)))
@@ -206,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_table_name_prints_what_it_parsed() {
-        for text in ["telemetry_disk_drive", "fault", "status", "reply", "dead_letter", "alarm", "outcome"] {
+        for text in ["telemetry_disk_drive", "fault", "status", "reply", "dead_letter", "alarm", "outcome", "ledger"] {
             assert_eq!(text.parse::<TableName>().unwrap().to_string(), text);
         }
         assert!("users".parse::<TableName>().is_err());

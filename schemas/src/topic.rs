@@ -1,4 +1,4 @@
-//! The topic grammar: `fw/v1/{tenant}/{device}/{channel}`.
+//! The topic grammar: `fw/v1/{tenant}/{device}/{channel}`, and that of Sparkplug B ([`SparkplugTopic`]).
 //!
 //! ```
 //! use schemas::topic::Topic;
@@ -6,10 +6,13 @@
 //! assert_eq!(topic.to_string(), "fw/v1/acme/wm-17/telemetry");
 //! ```
 
+mod sparkplug;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::sparkplug::{SPARKPLUG_PREFIX, SparkplugTopic, SparkplugType, is_sparkplug};
 use crate::id::{DeviceId, IdError, TenantId};
 
 /// What a topic carries.
@@ -58,7 +61,7 @@ impl Channel {
 
 /// Whether a topic's last level is one that only Forewarn itself writes.
 pub fn is_internal(topic: &str) -> bool {
-    let last = topic.rsplit('/').next();
+    let last = topic.strip_prefix(PREFIX).and_then(|rest| rest.rsplit('/').next());
     [Channel::Alarm, Channel::Outcome].iter().any(|channel| last == Some(channel.as_str()))
 }
 
@@ -85,6 +88,12 @@ pub enum TopicError {
     /// The levels do not fit.
     #[error("topic {0:?} is not fw/v1/{{tenant}}/{{device}}/{{channel}}")]
     Shape(String),
+    /// The levels do not fit Sparkplug's grammar.
+    #[error(
+        "topic {0:?} is not spBv1.0/{{group}}/{{NBIRTH, NDEATH, NDATA}}/{{node}} or \
+         spBv1.0/{{group}}/{{DBIRTH, DDEATH, DDATA}}/{{node}}/{{device}}, the node without a colon"
+    )]
+    Sparkplug(String),
     /// A level's name is not legal.
     #[error(transparent)]
     Name(#[from] IdError),

@@ -22,6 +22,16 @@ use crate::{client::Client, dev, settings::Settings};
 pub(super) struct Query {
     /// One SELECT.
     sql: String,
+    #[command(flatten)]
+    source: Source,
+    /// Form of the answer.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+/// Whom to ask.
+#[derive(Debug, Args)]
+pub(super) struct Source {
     /// The data folder of a server, running or not [default: forewarn-data].
     #[arg(long, conflicts_with = "url")]
     data: Option<PathBuf>,
@@ -34,13 +44,10 @@ pub(super) struct Query {
     /// Whose rows, where no server runs.
     #[arg(long, default_value = dev::TENANT)]
     tenant: TenantId,
-    /// Form of the answer.
-    #[arg(long, value_enum)]
-    format: Option<Format>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Table,
     Json,
     Csv,
@@ -51,44 +58,59 @@ type Answer = (SchemaRef, Vec<RecordBatch>);
 
 impl Query {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let (schema, batches) = self.ask().await?;
-        let terminal = std::io::stdout().is_terminal();
-        let format = self.format.unwrap_or(if terminal { Format::Table } else { Format::Json });
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        match format {
-            Format::Table => writeln!(out, "{}", pretty_format_batches_with_schema(schema, &batches)?)?,
-            Format::Json => {
-                let mut writer = ArrayWriter::new(&mut out);
-                writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
-                writer.finish()?;
-                writeln!(out)?;
-            }
-            Format::Csv => {
-                let mut writer = csv::Writer::new(&mut out);
-                if batches.is_empty() {
-                    writer.write(&RecordBatch::new_empty(schema))?;
-                }
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-            }
-            Format::Arrow => {
-                let mut writer = StreamWriter::try_new(&mut out, &schema)?;
-                batches.iter().try_for_each(|batch| writer.write(batch))?;
-                writer.finish()?;
-            }
-        }
-        out.flush().context("write the answer")
+        let (schema, batches) = self.source.ask(&self.sql).await?;
+        print(self.format, schema, &batches)
     }
+}
 
-    async fn ask(&self) -> anyhow::Result<Answer> {
+/// Writes an answer to standard output: a table for a terminal, JSON for a program, unless told otherwise.
+pub(super) fn print(format: Option<Format>, schema: SchemaRef, batches: &[RecordBatch]) -> anyhow::Result<()> {
+    let terminal = std::io::stdout().is_terminal();
+    let format = format.unwrap_or(if terminal { Format::Table } else { Format::Json });
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match format {
+        Format::Table => writeln!(out, "{}", pretty_format_batches_with_schema(schema, batches)?)?,
+        Format::Json => {
+            let mut writer = ArrayWriter::new(&mut out);
+            writer.write_batches(&batches.iter().collect::<Vec<_>>())?;
+            writer.finish()?;
+            writeln!(out)?;
+        }
+        Format::Csv => {
+            let mut writer = csv::Writer::new(&mut out);
+            if batches.is_empty() {
+                writer.write(&RecordBatch::new_empty(schema))?;
+            }
+            batches.iter().try_for_each(|batch| writer.write(batch))?;
+        }
+        Format::Arrow => {
+            let mut writer = StreamWriter::try_new(&mut out, &schema)?;
+            batches.iter().try_for_each(|batch| writer.write(batch))?;
+            writer.finish()?;
+        }
+    }
+    out.flush().context("write the answer")
+}
+
+impl Source {
+    /// The running server; none where none runs on the data folder.
+    pub(super) async fn client(&self) -> anyhow::Result<Option<Client>> {
         if let Some(url) = &self.url {
             let token = self.token.clone().context("--url needs --token or FOREWARN_TOKEN")?;
-            return Client::new(url, &token)?.sql(&self.sql).await;
+            return Client::new(url, &token).map(Some);
         }
-        let data = self.data.clone().unwrap_or_else(|| Settings::default().data);
-        if let Some(client) = Client::of_running(&data).await {
-            return client.sql(&self.sql).await;
+        Ok(Client::of_running(&self.folder()).await)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| Settings::default().data)
+    }
+
+    pub(super) async fn ask(&self, sql: &str) -> anyhow::Result<Answer> {
+        match self.client().await? {
+            Some(client) => client.sql(sql).await,
+            None => offline(&self.folder(), &self.tenant, sql).await,
         }
-        offline(&data, &self.tenant, &self.sql).await
     }
 }
 

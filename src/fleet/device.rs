@@ -4,10 +4,15 @@
 //! acknowledged only when its PUBACK came with a reason code of success. Never: a reconnect behind the caller's back;
 //! a broken session is dropped, and what was not acknowledged is sent again over the next one.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    pin::pin,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use rumqttc::{
-    Outgoing,
+    NetworkOptions, Outgoing,
     v5::{
         AsyncClient, ConnectionError, Event, EventLoop, MqttOptions,
         mqttbytes::{
@@ -17,6 +22,7 @@ use rumqttc::{
     },
 };
 use schemas::topic::{Channel, Topic};
+use tokio::time::{Instant, sleep_until};
 
 /// Messages in flight at most: what a small device can keep in memory.
 const IN_FLIGHT: usize = 100;
@@ -71,6 +77,26 @@ pub enum Answer {
     Refused,
 }
 
+impl Answer {
+    /// Where it could not be stored just now that is no answer: it is sent again, later and over another session.
+    fn of(reason: PubAckReason) -> Result<Self, SessionError> {
+        match reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Ok(Self::Acknowledged),
+            PubAckReason::QuotaExceeded
+            | PubAckReason::ImplementationSpecificError
+            | PubAckReason::UnspecifiedError => Err(SessionError::NotNow(reason)),
+            _ => Ok(Self::Refused),
+        }
+    }
+}
+
+fn broken(error: ConnectionError) -> SessionError {
+    match error {
+        ConnectionError::ConnectionRefused(code) => SessionError::Login(code),
+        error => SessionError::Broken(Box::new(error)),
+    }
+}
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -80,12 +106,41 @@ pub enum SessionError {
     /// The connection broke.
     #[error("connection to the gateway broke")]
     Broken(#[source] Box<ConnectionError>),
+    /// The other side cannot store what it is sent, for now.
+    #[error("the gateway cannot store messages now: {0:?}")]
+    NotNow(PubAckReason),
     /// Nothing came for too long.
     #[error("no answer for {} s", PATIENCE.as_secs())]
     Silent,
     /// rumqttc's own queue did not take a message.
     #[error("queue a publish: {0}")]
     Queue(String),
+}
+
+/// What a [`Source`] has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// This, now, with QoS 1.
+    Publish {
+        /// Names it in the answer.
+        ticket: u64,
+        /// The topic.
+        topic: String,
+        /// The payload.
+        payload: Bytes,
+    },
+    /// Nothing before that moment.
+    At(Instant),
+    /// Nothing any more.
+    Done,
+}
+
+/// Says one thing after the other, without waiting for the answers.
+pub trait Source {
+    /// Asked whenever the connection could take a message.
+    fn next(&mut self) -> Next;
+    /// A message was answered.
+    fn answered(&mut self, ticket: u64, answer: Answer);
 }
 
 /// An open connection of one device.
@@ -97,6 +152,11 @@ pub struct Session {
 impl Session {
     /// Connects as a device does: client id and user name are the device id; the will is an `offline` status.
     pub async fn open(broker: &Broker, status: &Topic) -> Result<Self, SessionError> {
+        Self::open_wide(broker, status, IN_FLIGHT as u16).await
+    }
+
+    /// As [`Session::open`], with so many messages in flight at most.
+    pub async fn open_wide(broker: &Broker, status: &Topic, window: u16) -> Result<Self, SessionError> {
         let id = status.device.as_str();
         let mut options = MqttOptions::new(id, &broker.host, broker.port);
         options.set_keep_alive(KEEP_ALIVE);
@@ -106,7 +166,11 @@ impl Session {
             topic_alias_max: Some(0),
             ..ConnectProperties::new()
         });
-        options.set_outgoing_inflight_upper_limit(IN_FLIGHT as u16);
+        options.set_outgoing_inflight_upper_limit(window);
+        // Otherwise a small message may wait 40 ms for the TCP acknowledgement of the one before.
+        let mut network = NetworkOptions::new();
+        network.set_tcp_nodelay(true);
+        options.set_network_options(network);
         if let Some(password) = &broker.password {
             options.set_credentials(id, password);
         }
@@ -118,7 +182,7 @@ impl Session {
             false,
             None,
         ));
-        let (client, events) = AsyncClient::new(options, 2 * IN_FLIGHT);
+        let (client, events) = AsyncClient::new(options, 2 * usize::from(window));
         let mut session = Self { client, events };
         loop {
             if let Event::Incoming(Packet::ConnAck(_)) = session.next().await? {
@@ -130,9 +194,74 @@ impl Session {
     async fn next(&mut self) -> Result<Event, SessionError> {
         match tokio::time::timeout(PATIENCE, self.events.poll()).await {
             Err(_) => Err(SessionError::Silent),
-            Ok(Err(ConnectionError::ConnectionRefused(code))) => Err(SessionError::Login(code)),
-            Ok(Err(error)) => Err(SessionError::Broken(Box::new(error))),
-            Ok(Ok(event)) => Ok(event),
+            Ok(event) => event.map_err(broken),
+        }
+    }
+
+    /// Publishes what the source says, at most `window` unanswered, until it is done and all is answered. After an
+    /// error what was not answered must be sent again.
+    pub async fn stream(&mut self, window: u16, source: &mut impl Source) -> Result<(), SessionError> {
+        let Self { client, events } = self;
+        let mut given = VecDeque::new();
+        let mut in_flight: Vec<Option<u64>> = vec![None; usize::from(window) + 1];
+        let (mut unanswered, mut done) = (0, false);
+        let mut heard = Instant::now();
+        loop {
+            let event = {
+                // Kept while more is given to it: dropping it half way could lose a message.
+                let mut event = pin!(events.poll());
+                loop {
+                    let mut wake = None;
+                    while wake.is_none() && !done && unanswered < window {
+                        match source.next() {
+                            Next::Publish { ticket, topic, payload } => {
+                                client
+                                    .try_publish(topic, QoS::AtLeastOnce, false, payload)
+                                    .map_err(|error| SessionError::Queue(error.to_string()))?;
+                                if unanswered == 0 {
+                                    heard = Instant::now();
+                                }
+                                given.push_back(ticket);
+                                unanswered += 1;
+                            }
+                            Next::At(at) => wake = Some(at),
+                            Next::Done => done = true,
+                        }
+                    }
+                    let silent = match (unanswered, done) {
+                        (0, true) => return Ok(()),
+                        (0, false) => None,
+                        _ => Some(heard + PATIENCE),
+                    };
+                    let until = wake.into_iter().chain(silent).min();
+                    tokio::select! {
+                        biased;
+                        event = &mut event => break event.map_err(broken)?,
+                        () = sleep_until(until.unwrap_or(heard)), if until.is_some() => {
+                            if silent.is_some_and(|silent| silent <= Instant::now()) {
+                                return Err(SessionError::Silent);
+                            }
+                        }
+                    }
+                }
+            };
+            match event {
+                Event::Outgoing(Outgoing::Publish(pkid)) => {
+                    let place = usize::from(pkid);
+                    if in_flight.len() <= place {
+                        in_flight.resize(place + 1, None);
+                    }
+                    in_flight[place] = given.pop_front();
+                }
+                Event::Incoming(Packet::PubAck(ack)) => {
+                    heard = Instant::now();
+                    if let Some(ticket) = in_flight.get_mut(usize::from(ack.pkid)).and_then(Option::take) {
+                        unanswered -= 1;
+                        source.answered(ticket, Answer::of(ack.reason)?);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 
@@ -161,8 +290,7 @@ impl Session {
                 Event::Incoming(Packet::PubAck(ack)) => {
                     if let Some(index) = in_flight.remove(&ack.pkid) {
                         answered += 1;
-                        let taken = matches!(ack.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
-                        answer(index, if taken { Answer::Acknowledged } else { Answer::Refused });
+                        answer(index, Answer::of(ack.reason)?);
                     }
                 }
                 _ => {}
@@ -180,6 +308,42 @@ impl Session {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Subscribes with QoS 1, acknowledges whatever comes, and tells the bytes of each payload; until `stop` or an error.
+pub async fn receive(
+    broker: &Broker,
+    client_id: &str,
+    filter: &str,
+    window: u16,
+    mut each: impl FnMut(usize),
+    stop: impl Future<Output = ()>,
+) -> Result<(), SessionError> {
+    let mut options = MqttOptions::new(client_id, &broker.host, broker.port);
+    options.set_keep_alive(KEEP_ALIVE);
+    options.set_clean_start(true);
+    options.set_connect_properties(ConnectProperties {
+        receive_maximum: Some(window),
+        max_packet_size: Some(MAX_PACKET_BYTES),
+        topic_alias_max: Some(0),
+        ..ConnectProperties::new()
+    });
+    let (client, mut events) = AsyncClient::new(options, 10);
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            event = events.poll() => match event.map_err(broken)? {
+                Event::Incoming(Packet::ConnAck(_)) => {
+                    let queued = client.try_subscribe(filter, QoS::AtLeastOnce);
+                    queued.map_err(|error| SessionError::Queue(error.to_string()))?;
+                }
+                Event::Incoming(Packet::Publish(publish)) => each(publish.payload.len()),
+                _ => {}
+            },
+            () = &mut stop => return Ok(()),
         }
     }
 }

@@ -5,11 +5,13 @@
 //! | [`device`] | one device's connection: publishes and waits for each PUBACK |
 //! | [`outbox`] | what a device has to say and was not yet acknowledged |
 //! | [`simulate`] | appliances that wear out, with the truth about when they fail |
+//! | [`load`] | as much as the other side takes, and how long its acknowledgements took |
 //! | [`replay`] | recorded fleets, each device under its own name |
 //! | [`demo`] | everything in one process |
 
 pub mod demo;
 pub mod device;
+pub mod load;
 pub mod outbox;
 pub mod replay;
 pub mod simulate;

@@ -10,6 +10,7 @@
 //! | analytics | with ingest: detection and SQL over hot and cold rows; alone: SQL over Delta |
 //! | api | service database, HTTP |
 
+mod letters;
 mod outcomes;
 mod progress;
 mod start;

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{Append, DeviceAuth, OutcomeSink, SqlEngine, TableSource},
+    door::{Append, DeviceAuth, OutcomeSink, Reinject, SqlEngine, TableSource},
     id::{LogOffset, TenantId},
     profile::Profiles,
     time::Clock,
@@ -20,6 +20,7 @@ use tracing::info;
 
 use super::{
     Server,
+    letters::LoggedLetters,
     outcomes::LoggedOutcomes,
     progress::{Nowhere, Offsets},
 };
@@ -74,6 +75,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
 
     let mut tables: Option<Arc<dyn TableSource>> = None;
     let mut outcomes: Option<Arc<dyn OutcomeSink>> = None;
+    let mut letters: Option<Arc<dyn Reinject>> = None;
     let mut gateway_log: Option<Arc<dyn Append>> = None;
     if role(Role::Ingest) {
         let log = ingest::log::Log::open(&data.join("log"), &settings.log, &mut registry)?;
@@ -94,6 +96,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         let committed = lake.committed_offset();
         let append: Arc<dyn Append> = Arc::new(log.clone());
         outcomes = Some(Arc::new(LoggedOutcomes { log: append.clone(), clock: clock.clone() }));
+        letters = Some(Arc::new(LoggedLetters { log: append.clone(), clock: clock.clone() }));
         gateway_log = Some(append.clone());
 
         let mut detected = None;
@@ -175,6 +178,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         events,
         sql,
         outcomes,
+        letters,
         progress: server.totals.is_some().then(|| server.progress()),
         registry: Arc::new(registry),
         metrics: api_metrics,

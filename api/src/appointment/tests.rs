@@ -36,6 +36,7 @@ impl Door {
             events: event::Hub::default(),
             sql: None,
             outcomes: None,
+            letters: None,
             progress: None,
             registry: Arc::new(registry),
             metrics,

@@ -15,6 +15,7 @@ pub const PUBLIC: &[&str] =
 pub const ROUTES: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/alarms", ALL),
     ("GET", "/v1/alarms/{alarm_id}", ALL),
+    ("POST", "/v1/dead-letters/replay", ADMINS),
     ("GET", "/v1/devices", ALL),
     ("GET", "/v1/devices/{device_id}", ALL),
     ("POST", "/v1/devices/{device_id}/credential", ADMINS),

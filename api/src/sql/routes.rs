@@ -129,7 +129,8 @@ fn pieces(
     futures::stream::once(async move { Ok(Bytes::from(head)) }).chain(rest)
 }
 
-fn problem(error: SqlError) -> Problem {
+/// Why a query has no answer, as a problem document.
+pub(crate) fn problem(error: SqlError) -> Problem {
     match error {
         SqlError::Syntax { message, line, column } => {
             let problem = Problem::bad_request("query", message);

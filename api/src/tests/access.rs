@@ -16,6 +16,7 @@ POST   /v1/appointments                               agent admin
 GET    /v1/appointments/{appointment_id}              agent admin
 PATCH  /v1/appointments/{appointment_id}              agent admin
 GET    /v1/appointments/{appointment_id}/calendar.ics agent admin
+POST   /v1/dead-letters/replay                        admin
 GET    /v1/devices                                    agent analyst admin
 GET    /v1/devices/{device_id}                        agent analyst admin
 POST   /v1/devices/{device_id}/credential             admin

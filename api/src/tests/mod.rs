@@ -2,6 +2,7 @@
 //! through the whole router.
 
 mod access;
+mod dead_letter;
 mod desk;
 mod door;
 mod event;
@@ -91,6 +92,7 @@ impl World {
             events: events::Hub::default(),
             sql: None,
             outcomes: None,
+            letters: None,
             progress: None,
             registry: Arc::new(registry),
             metrics,

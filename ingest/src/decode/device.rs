@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use schemas::{id::LogOffset, topic::Channel};
 
+use super::{ledger::Account, sparkplug::Session};
 use crate::{
     dedup::Stream,
     packed::{Corrupt, Reader, Writer},
@@ -16,6 +17,10 @@ pub(super) struct Device {
     pub(super) heard: LogOffset,
     /// Index of the profile that its birth or its last telemetry told.
     pub(super) profile: Option<u16>,
+    /// What Sparkplug births told.
+    pub(super) sparkplug: Option<Box<Session>>,
+    /// What it sent in the hours that are not over.
+    pub(super) account: Account,
     /// Few, so a list is quicker than a map.
     streams: Vec<(Channel, Stream)>,
 }
@@ -30,8 +35,13 @@ impl Device {
         &mut self.streams[at].1
     }
 
+    /// What was seen on a channel, if anything was.
+    pub(super) fn seen(&self, channel: Channel) -> Option<&Stream> {
+        self.streams.iter().find(|(known, _)| *known == channel).map(|(_, stream)| stream)
+    }
+
     fn is_blank(&self) -> bool {
-        self.profile.is_none() && self.streams.is_empty()
+        self.profile.is_none() && self.sparkplug.is_none() && self.streams.is_empty() && self.account.is_empty()
     }
 }
 
@@ -42,12 +52,14 @@ pub(super) struct Devices {
     max: usize,
     /// Devices that gave way to others since this was last asked.
     pub(super) forgotten: u64,
+    /// Those of them with an hour open, the longest silent first, until they are taken.
+    gone: Vec<(Box<str>, Device)>,
 }
 
 impl Devices {
     /// None yet, and room for `max`.
     pub(super) fn new(max: usize) -> Self {
-        Self { devices: HashMap::new(), max: max.max(1), forgotten: 0 }
+        Self { devices: HashMap::new(), max: max.max(1), forgotten: 0, gone: Vec::new() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -56,6 +68,21 @@ impl Devices {
 
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut Device> {
         self.devices.get_mut(key)
+    }
+
+    /// Takes a device out, for [`Self::put`] to put it back; a blank one where it is not known.
+    pub(super) fn lend(&mut self, key: &str, at: LogOffset) -> Device {
+        let blank = || Device { heard: at, ..Device::default() };
+        let lent = self.devices.get_mut(key).map(|device| std::mem::replace(device, blank()));
+        Device { heard: at, ..lent.unwrap_or_default() }
+    }
+
+    /// Puts a device where it was, or adds it.
+    pub(super) fn put(&mut self, key: &str, device: Device) {
+        match self.devices.get_mut(key) {
+            Some(place) => *place = device,
+            None => self.insert(key, device),
+        }
     }
 
     /// Adds a device, unless nothing is to be remembered of it. Where there is no room, the sixteenth part that was
@@ -69,10 +96,34 @@ impl Devices {
             let (_, last_to_go, _) = heard.select_nth_unstable(self.max / 16);
             let last_to_go = *last_to_go;
             let before = self.devices.len();
-            self.devices.retain(|_, device| device.heard > last_to_go);
+            let going = self.devices.extract_if(|_, device| device.heard <= last_to_go);
+            self.gone.extend(going.filter(|(_, device)| !device.account.is_empty()));
+            // The map's own order is another in each process; places in the log are not.
+            self.gone.sort_unstable_by(|a, b| (a.1.heard, &a.0).cmp(&(b.1.heard, &b.0)));
             self.forgotten += (before - self.devices.len()) as u64;
         }
         self.devices.insert(key.into(), device);
+    }
+
+    /// Devices that gave way with an hour open.
+    pub(super) fn take_gone(&mut self) -> Vec<(Box<str>, Device)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// Drops a device of which nothing is left to be remembered.
+    pub(super) fn tidy(&mut self, key: &str) {
+        if self.devices.get(key).is_some_and(Device::is_blank) {
+            self.devices.remove(key);
+        }
+    }
+
+    /// Place of the last frame from any of them.
+    pub(super) fn last_heard(&self) -> LogOffset {
+        self.devices.values().map(|device| device.heard).max().unwrap_or_default()
+    }
+
+    pub(super) fn max(&self) -> usize {
+        self.max
     }
 
     /// Into a checkpoint.
@@ -87,6 +138,11 @@ impl Devices {
                 to.number(*channel as u64);
                 stream.save(to);
             }
+            to.number(u64::from(device.sparkplug.is_some()));
+            if let Some(session) = &device.sparkplug {
+                session.save(to);
+            }
+            device.account.save(to);
         }
     }
 
@@ -112,7 +168,12 @@ impl Devices {
                     .ok_or(Corrupt("a stream is of no channel"))?;
                 streams.push((channel, Stream::load(from)?));
             }
-            devices.insert(key, Device { heard, profile, streams });
+            let sparkplug = match from.number()? {
+                0 => None,
+                _ => Some(Box::new(Session::load(from)?)),
+            };
+            let account = Account::load(from)?;
+            devices.insert(key, Device { heard, profile, sparkplug, account, streams });
         }
         Ok(devices)
     }

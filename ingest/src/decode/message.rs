@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc};
 use schemas::{
     alarm::Alarm,
     door::{Frame, Rows},
-    id::ProfileName,
+    id::{LogOffset, ProfileName},
     outcome::Outcome,
-    payload::{self, Form, MAX_READINGS},
+    payload::{Payload, Reading, StatusReport},
     profile::{Profile, Profiles},
     reject::{Reject, RejectReason},
     table::TableName,
@@ -19,7 +19,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     MAX_LETTER_BYTES, MAX_LETTERS, Settings,
     device::Device,
-    rows::{AlarmRows, DeadLetterRows, FaultRows, Origin, OutcomeRows, ReplyRows, StatusRows},
+    ledger::{self, Counts, Entry},
+    rows::{AlarmRows, DeadLetterRows, FaultRows, LedgerRows, Origin, OutcomeRows, ReplyRows, StatusRows},
     tally::{Ending, Tally, Totals},
     telemetry::{self, TelemetryRows},
 };
@@ -33,6 +34,7 @@ pub(super) struct Tables {
     fault: FaultRows,
     status: StatusRows,
     reply: ReplyRows,
+    ledger: LedgerRows,
     dead_letter: DeadLetterRows,
     alarm: AlarmRows,
     outcome: OutcomeRows,
@@ -49,18 +51,25 @@ pub(super) struct Tables {
 
 /// What became of the parts of one message.
 #[derive(Default)]
-struct Parts {
+pub(super) struct Parts {
     new: u64,
     duplicate: u64,
+    late: u64,
 }
 
 impl Parts {
-    fn count(&mut self, verdict: Verdict) {
+    /// One more.
+    pub(super) fn count(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::New => self.new += 1,
             Verdict::Duplicate => self.duplicate += 1,
             Verdict::Forgotten => {}
         }
+    }
+
+    /// Neither a row nor a repeat of one.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.new + self.duplicate == 0
     }
 }
 
@@ -75,6 +84,7 @@ impl Tables {
             fault: FaultRows::new(),
             status: StatusRows::new(),
             reply: ReplyRows::new(),
+            ledger: LedgerRows::new(),
             dead_letter: DeadLetterRows::new(),
             alarm: AlarmRows::new(),
             outcome: OutcomeRows::new(),
@@ -98,8 +108,21 @@ impl Tables {
         self.count(ending);
     }
 
-    /// A message on a legal topic.
-    pub(super) fn message(&mut self, device: &mut Device, origin: &Origin<'_>, channel: Channel, frame: &Frame) {
+    /// One row of what a device, named `tenant/device`, sent in an hour.
+    pub(super) fn ledger(&mut self, key: &str, device: &Device, entry: &Entry, at: LogOffset) {
+        let (tenant, name) = key.split_once('/').unwrap_or((key, ""));
+        let gaps = ledger::gaps(entry.channel.and_then(|channel| device.seen(channel)));
+        self.ledger.append(tenant, name, entry, gaps, at);
+    }
+
+    /// A message on a legal topic, and what is to stand of it in the ledger: nothing where it is Forewarn's own.
+    pub(super) fn message(
+        &mut self,
+        device: &mut Device,
+        origin: &Origin<'_>,
+        channel: Channel,
+        frame: &Frame,
+    ) -> Counts {
         let mut parts = Parts::default();
         let result = match channel {
             Channel::Telemetry => self.telemetry(device, origin, frame, &mut parts),
@@ -112,15 +135,28 @@ impl Tables {
                 Err(Reject::new(RejectReason::BadTopic, "channel command is to devices, not from them"))
             }
         };
+        self.end(result, channel, origin, frame, &parts)
+    }
+
+    /// Counts a message, and writes its dead letters.
+    pub(super) fn end(
+        &mut self,
+        result: Result<(), Reject>,
+        channel: Channel,
+        origin: &Origin<'_>,
+        frame: &Frame,
+        parts: &Parts,
+    ) -> Counts {
         if let Err(reject) = result {
             self.rejects.push(reject);
         }
-        let ending = match (channel, &parts) {
+        let ending = match (channel, parts) {
             (Channel::Alarm | Channel::Outcome, _) => Ending::Internal,
             (_, Parts { new: 1.., .. }) => Ending::Stored,
             (_, Parts { duplicate: 1.., .. }) if self.rejects.is_empty() => Ending::Duplicate,
             _ => Ending::DeadLetter,
         };
+        let rejected = self.rejects.len() as u64;
         if !self.rejects.is_empty() {
             self.write_letters(origin.tenant, Some(origin.device), frame);
         }
@@ -129,6 +165,10 @@ impl Tables {
         self.tally.messages.rows += parts.new;
         self.totals.rows += parts.new;
         self.count(ending);
+        match ending {
+            Ending::Internal => Counts::default(),
+            _ => Counts { stored: parts.new, duplicate: parts.duplicate, rejected, late: parts.late },
+        }
     }
 
     fn count(&mut self, ending: Ending) {
@@ -187,43 +227,59 @@ impl Tables {
         frame: &Frame,
         parts: &mut Parts,
     ) -> Result<(), Reject> {
-        let form = Form::of(frame.content_type.as_deref(), &frame.payload)?;
-        let mut told = payload::telemetry(form, &frame.payload);
-        let count = told.readings.len() + told.rejects.len();
-        if count > MAX_READINGS {
-            let detail = format!("{count} readings in one message: at most {MAX_READINGS}");
-            return Err(Reject::new(RejectReason::TooManyReadings, detail));
-        }
-        self.rejects.append(&mut told.rejects);
-        for reading in &told.readings {
-            let verdict = self.profile(device, reading.profile.as_deref()).and_then(|profile| {
-                telemetry::future(reading.event_time, origin.arrival, self.settings.future_tolerance)?;
-                self.telemetry[usize::from(profile)].check(reading)?;
-                device.profile = Some(profile);
-                let stream = device.stream(Channel::Telemetry);
-                let verdict = match reading.seq {
-                    Some(seq) => stream.number(reading.boot, seq),
-                    None => {
-                        let name = self.telemetry[usize::from(profile)].name();
-                        stream.hash(telemetry::content(&mut self.scratch, reading, name))
-                    }
-                };
-                match verdict {
-                    Verdict::New => {
-                        let late = self.late(reading.event_time, origin.arrival, profile);
-                        self.telemetry[usize::from(profile)].append(origin, reading, late);
-                    }
-                    Verdict::Duplicate => {}
-                    Verdict::Forgotten => return Err(forgotten(reading.boot, reading.seq)),
-                }
-                Ok(verdict)
-            });
-            match verdict {
-                Ok(verdict) => parts.count(verdict),
-                Err(reject) => self.rejects.push(reject),
+        let payload = Payload::open(frame.content_type.as_deref(), &frame.payload)?;
+        let mut rejects = std::mem::take(&mut self.rejects);
+        let result = payload.readings(&mut rejects, |reading| self.reading(device, origin, reading, parts));
+        self.rejects = rejects;
+        result
+    }
+
+    /// One reading, of whatever form.
+    pub(super) fn reading(
+        &mut self,
+        device: &mut Device,
+        origin: &Origin<'_>,
+        reading: &Reading<'_>,
+        parts: &mut Parts,
+    ) -> Result<(), Reject> {
+        let profile = self.profile(device, reading.profile.as_deref())?;
+        telemetry::future(reading.event_time, origin.arrival, self.settings.future_tolerance)?;
+        self.telemetry[usize::from(profile)].check(reading)?;
+        device.profile = Some(profile);
+        let stream = device.stream(Channel::Telemetry);
+        let verdict = match reading.seq {
+            Some(seq) => stream.number(reading.boot, seq),
+            None => {
+                let name = self.telemetry[usize::from(profile)].name();
+                stream.hash(telemetry::content(&mut self.scratch, reading, name))
             }
+        };
+        match verdict {
+            Verdict::New => {
+                let late = self.late(reading.event_time, origin.arrival, profile);
+                parts.late += u64::from(late);
+                self.telemetry[usize::from(profile)].append(origin, reading, late);
+            }
+            Verdict::Duplicate => {}
+            Verdict::Forgotten => return Err(forgotten(reading.boot, reading.seq)),
         }
+        parts.count(verdict);
         Ok(())
+    }
+
+    /// One more reject of the message at hand.
+    pub(super) fn reject(&mut self, reject: Reject) {
+        self.rejects.push(reject);
+    }
+
+    /// How many rejects the message at hand has.
+    pub(super) fn rejected(&self) -> usize {
+        self.rejects.len()
+    }
+
+    /// A row of `status`.
+    pub(super) fn append_status(&mut self, origin: &Origin<'_>, status: &StatusReport<'_>) {
+        self.status.append(origin, status);
     }
 
     fn fault(
@@ -233,8 +289,8 @@ impl Tables {
         frame: &Frame,
         parts: &mut Parts,
     ) -> Result<(), Reject> {
-        let form = Form::of(frame.content_type.as_deref(), &frame.payload)?;
-        let fault = payload::fault(form, &frame.payload)?;
+        let payload = Payload::open(frame.content_type.as_deref(), &frame.payload)?;
+        let fault = payload.fault()?;
         let profile = self.profile(device, fault.profile.as_deref())?;
         telemetry::future(fault.event_time, origin.arrival, self.settings.future_tolerance)?;
         device.profile = Some(profile);
@@ -246,6 +302,7 @@ impl Tables {
         match verdict {
             Verdict::New => {
                 let late = self.late(fault.event_time, origin.arrival, profile);
+                parts.late += u64::from(late);
                 self.fault.append(origin, &fault, self.telemetry[usize::from(profile)].name().as_str(), late);
             }
             Verdict::Duplicate => {}
@@ -264,8 +321,8 @@ impl Tables {
         frame: &Frame,
         parts: &mut Parts,
     ) -> Result<(), Reject> {
-        let form = Form::of(frame.content_type.as_deref(), &frame.payload)?;
-        let status = payload::status(form, &frame.payload)?;
+        let payload = Payload::open(frame.content_type.as_deref(), &frame.payload)?;
+        let status = payload.status()?;
         if let Some(event_time) = status.event_time {
             telemetry::future(event_time, origin.arrival, self.settings.future_tolerance)?;
         }
@@ -290,8 +347,8 @@ impl Tables {
         frame: &Frame,
         parts: &mut Parts,
     ) -> Result<(), Reject> {
-        let form = Form::of(frame.content_type.as_deref(), &frame.payload)?;
-        let reply = payload::reply(form, &frame.payload)?;
+        let payload = Payload::open(frame.content_type.as_deref(), &frame.payload)?;
+        let reply = payload.reply()?;
         let verdict = device.stream(Channel::Reply).hash(xxh3_128(&frame.payload));
         if verdict == Verdict::New {
             self.reply.append(origin, &reply);
@@ -326,6 +383,7 @@ impl Tables {
             + self.fault.len()
             + self.status.len()
             + self.reply.len()
+            + self.ledger.len()
             + self.dead_letter.len()
             + self.alarm.len()
             + self.outcome.len()
@@ -350,7 +408,7 @@ impl Tables {
             )*};
         }
         take!(fault: FaultRows, status: StatusRows, reply: ReplyRows, dead_letter: DeadLetterRows);
-        take!(alarm: AlarmRows, outcome: OutcomeRows);
+        take!(alarm: AlarmRows, outcome: OutcomeRows, ledger: LedgerRows);
         taken
     }
 }

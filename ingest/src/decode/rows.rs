@@ -11,12 +11,16 @@ use arrow::{
 };
 use schemas::{
     alarm::{Alarm, AlarmState},
+    id::LogOffset,
     outcome::Outcome,
     payload::{FaultReport, ReplyReport, StatusReport},
     reject::Reject,
     table::{self, TableName},
     time::Instant,
+    topic::Channel,
 };
+
+use super::ledger::Entry;
 
 /// Where a message came from, and when.
 pub(super) struct Origin<'a> {
@@ -193,6 +197,42 @@ impl DeadLetterRows {
     /// Bytes of payload that wait.
     pub(super) fn payload_bytes(&self) -> usize {
         self.payload.values_slice().len()
+    }
+}
+
+rows!(LedgerRows of Ledger {
+    tenant: StringBuilder,
+    device_id: StringBuilder,
+    channel: StringBuilder,
+    hour: TimestampMicrosecondBuilder,
+    received: Int64Builder,
+    stored: Int64Builder,
+    duplicate: Int64Builder,
+    rejected: Int64Builder,
+    late: Int64Builder,
+    missing: Int64Builder,
+    gaps: StringBuilder,
+    revision: Int64Builder,
+    date: Date32Builder,
+});
+
+impl LedgerRows {
+    pub(super) fn append(&mut self, tenant: &str, device: &str, entry: &Entry, gaps: (i64, String), at: LogOffset) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let hour = entry.hour();
+        self.tenant.append_value(tenant);
+        self.device_id.append_value(device);
+        self.channel.append_option(entry.channel.map(Channel::as_str));
+        self.hour.append_value(hour.micros());
+        self.received.append_value(number(entry.counts.received()));
+        self.stored.append_value(number(entry.counts.stored));
+        self.duplicate.append_value(number(entry.counts.duplicate));
+        self.rejected.append_value(number(entry.counts.rejected));
+        self.late.append_value(number(entry.counts.late));
+        self.missing.append_value(gaps.0);
+        self.gaps.append_value(gaps.1);
+        self.revision.append_value(number(at.0));
+        self.date.append_value(hour.days());
     }
 }
 

@@ -82,8 +82,12 @@ pub struct Tally {
     /// Rejects by reason, in the order of [`RejectReason::ALL`]: of readings, of whole messages, and those by which the
     /// gateway refused.
     pub rejects: [u64; RejectReason::ALL.len()],
+    /// Sparkplug sequence numbers that were left out.
+    pub sparkplug_missing: u64,
     /// Devices that gave way because of `max_devices`.
     pub devices_forgotten: u64,
+    /// Rows of the ledger that were written before their hour was over, for want of room.
+    pub ledger_early: u64,
 }
 
 impl Tally {

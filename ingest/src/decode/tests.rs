@@ -52,11 +52,11 @@ pub(crate) fn profiles() -> Arc<Profiles> {
     Arc::new(profiles)
 }
 
-fn settings(clock: ClockKind) -> Settings {
+pub(crate) fn settings(clock: ClockKind) -> Settings {
     Settings { future_tolerance: Duration::from_secs(3600), max_devices: 1000, clock }
 }
 
-fn decoder() -> Decoder {
+pub(crate) fn decoder() -> Decoder {
     Decoder::new(&profiles(), settings(ClockKind::System))
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn frame(topic: &str, payload: impl AsRef<[u8]>) -> Frame {
 }
 
 /// What became of one more frame, in one line: rows by table, the ending, and the rejects.
-fn tell(decoder: &mut Decoder, at: u64, frame: &Frame) -> String {
+pub(crate) fn tell(decoder: &mut Decoder, at: u64, frame: &Frame) -> String {
     let before = decoder.totals();
     decoder.frame(LogOffset(at), frame);
     let after = decoder.totals();
@@ -153,7 +153,7 @@ fn columns_are_rows_whose_numbers_count_up() {
 fn each_bad_input_has_its_reason() {
     for (message, expected) in [
         ("telemetry {\"m\":", "malformed_payload: JSON: EOF while parsing a value at line 1 column 5"),
-        ("telemetry \u{1}", "malformed_payload: first byte 0x01 begins no JSON object or array"),
+        ("telemetry \u{1}", "malformed_payload: first byte 0x01 begins no JSON, CBOR or Arrow stream"),
         ("telemetry {}", "missing_field: ts is missing: RFC 3339 text or whole milliseconds since 1970"),
         (
             r#"telemetry {"ts":1795255200000,"m":{}}"#,

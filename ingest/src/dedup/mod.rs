@@ -104,6 +104,11 @@ impl Stream {
         self.hash(hash)
     }
 
+    /// The stretches `(boot, from, to)` of numbers that were not seen between two that were, highest first.
+    pub fn gaps(&self) -> impl Iterator<Item = (i64, i64, i64)> {
+        self.boots.iter().rev().flat_map(|(boot, window)| window.gaps().map(move |(from, to)| (*boot, from, to)))
+    }
+
     /// Into a checkpoint.
     pub fn save(&self, to: &mut Writer) {
         to.number(self.boots.len() as u64);

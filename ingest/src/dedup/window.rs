@@ -74,6 +74,12 @@ impl Window {
         }
     }
 
+    /// The stretches between numbers that were seen, highest first. What lies below the floor is not known.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = (i64, i64)> {
+        let seen = || self.older.iter().chain([&self.newest]);
+        seen().rev().skip(1).zip(seen().rev()).map(|(below, above)| (below.1 + 1, above.0 - 1))
+    }
+
     pub(super) fn save(&self, to: &mut Writer) {
         to.signed(self.floor);
         to.number(self.older.len() as u64);

@@ -18,7 +18,7 @@ use ntex_mqtt::{Control, Reason};
 use schemas::{
     door::{DoorError, Frame, Principal},
     reject::{Reject, RejectReason},
-    topic::{Channel, Topic},
+    topic::{Channel, SparkplugTopic, Topic, is_sparkplug},
 };
 use tokio::{
     sync::oneshot,
@@ -143,13 +143,22 @@ impl Conn {
     /// Whether the device may publish to `topic`.
     fn judge(&self, topic: &str) -> Result<Channel, Reject> {
         let bad = |detail: String| Reject::new(RejectReason::BadTopic, detail);
+        let foreign = || Reject::new(RejectReason::ForeignTopic, "the topic names another device than the credential");
+        let Principal { tenant, device_id } = self.principal();
+        if is_sparkplug(topic) {
+            let topic: SparkplugTopic = topic.parse().map_err(|error| bad(format!("{error}")))?;
+            let channel = topic.r#type.channel();
+            if !channel.from_device() {
+                return Err(bad(format!("{} is not for devices to publish", topic.r#type.as_str())));
+            }
+            return if topic.belongs_to(tenant, device_id) { Ok(channel) } else { Err(foreign()) };
+        }
         let topic: Topic = topic.parse().map_err(|error| bad(format!("{error}")))?;
         if !topic.channel.from_device() {
             return Err(bad(format!("channel {} is not for devices to publish", topic.channel)));
         }
-        let principal = self.principal();
-        if topic.tenant != principal.tenant || topic.device != principal.device_id {
-            return Err(Reject::new(RejectReason::ForeignTopic, "the topic names another device than the credential"));
+        if topic.tenant != *tenant || topic.device != *device_id {
+            return Err(foreign());
         }
         Ok(topic.channel)
     }

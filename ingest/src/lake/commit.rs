@@ -2,14 +2,14 @@
 //!
 //! In: a cut of hot rows and the log offset they reach. Out: a table that holds them, once. Promise: a cut is fixed
 //! until it is settled, its files are written once, and every try after a failure first reads the transaction; so a
-//! lost reply, a late one or a crash cannot commit rows twice. Never: a file deleted here (a late reply may still
-//! make it live); files of a commit that never happened are left to vacuum.
+//! lost reply, a late one or a crash cannot commit rows twice. Never: a file deleted that was named to the table (a late
+//! reply may still make it live); files of a commit that never happened are left to vacuum.
 
 use std::{collections::HashMap, sync::Arc};
 
 use arrow::array::RecordBatch;
 use deltalake_core::kernel::Add;
-use object_store::{Error as StoreError, ObjectStore, PutMode, path::Path};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, path::Path};
 use schemas::{
     id::LogOffset,
     table::PARTITION,
@@ -116,7 +116,22 @@ async fn write(
     let writes = parts.into_iter().map(|part| put(Arc::clone(&store), part, start, end));
     let failed = |source| LakeError::Write { table: table.name.clone(), source: Box::new(source) };
     // A cut has one date, or two around midnight; late data has more. They share the disk's flushes.
-    futures::future::try_join_all(writes).await.map_err(failed)
+    let mut files = Vec::new();
+    let mut failure = None;
+    for written in futures::future::join_all(writes).await {
+        match written {
+            Ok(file) => files.push(file),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    let Some(error) = failure else { return Ok(files) };
+    // Nobody knows these files yet. With each try on a full disk there would be more of them.
+    for file in files {
+        if let Err(error) = store.delete(&Path::from(file.path.as_str())).await {
+            tracing::warn!(file = file.path, %error, "cannot delete a file of a try that failed");
+        }
+    }
+    Err(failed(error))
 }
 
 /// Puts a file under the stretch of the log that it came from, and a number where that is taken.

@@ -31,6 +31,9 @@ const WRITE_BYTES: usize = 1 << 20;
 /// What alarms and outcomes may take beyond `max_bytes`: detection has to go on for a full log to get room. Some 80,000
 /// alarms.
 pub(super) const RESERVE_BYTES: u64 = 64 << 20;
+/// After a failure so much must fit before anything is taken again. Otherwise a full disk, of which now and then a page
+/// comes free, would be told as well and sick in turns.
+const ROOM_BYTES: usize = 1 << 20;
 /// While writing fails and nobody appends: how often it is tried again, so that health recovers by itself.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -265,7 +268,19 @@ impl Writer {
         let new = path.with_extension("new");
         let header = Header { first: self.next, previous_end: self.previous_end, salt: self.disk.salt() };
         let mut file = self.disk.create(&new).map_err(at(&new))?;
-        file.write_at(&header.bytes(), 0).and_then(|()| file.sync()).map_err(at(&new))?;
+        let mut begin = || {
+            file.write_at(&header.bytes(), 0)?;
+            if self.failed {
+                file.write_at(&vec![0; ROOM_BYTES], HEADER_BYTES)?;
+                file.set_len(HEADER_BYTES)?;
+            }
+            file.sync()
+        };
+        if let Err(error) = begin() {
+            // Whoever gives space back may need a little first. An empty file is not missed.
+            let _ = file.set_len(0);
+            return Err(Failure(new, error));
+        }
         self.disk.rename(&new, &path).map_err(at(&path))?;
         self.disk.sync_folder(&self.shared.dir).map_err(at(&self.shared.dir))?;
         {

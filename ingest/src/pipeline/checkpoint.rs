@@ -15,7 +15,7 @@ pub(super) const FILE: &str = "pipeline.checkpoint";
 
 const MAGIC: [u8; 8] = *b"fw-check";
 /// Goes up when the bytes of [`crate::decode::Decoder::save`] change their meaning.
-const VERSION: u32 = 1;
+const VERSION: u32 = 3;
 /// Magic, version, offset, length, CRC-32C of all the rest.
 const HEAD: usize = 8 + 4 + 8 + 8 + 4;
 

@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     readings: Labelled,
     dead_letters: Labelled,
     devices_forgotten: Counter,
+    ledger_early: Counter,
+    sparkplug_missing: Counter,
     pub(super) devices: Gauge,
     pub(super) decoded_offset: Gauge,
     pub(super) checkpoint_offset: Gauge,
@@ -31,6 +33,8 @@ impl Metrics {
             readings: Labelled::default(),
             dead_letters: Labelled::default(),
             devices_forgotten: Counter::default(),
+            ledger_early: Counter::default(),
+            sparkplug_missing: Counter::default(),
             devices: Gauge::default(),
             decoded_offset: Gauge::default(),
             checkpoint_offset: Gauge::default(),
@@ -48,6 +52,16 @@ impl Metrics {
             "forewarn_devices_forgotten",
             "Devices whose duplicates can no longer be found, because of max_devices",
             metrics.devices_forgotten.clone(),
+        );
+        registry.register(
+            "forewarn_ledger_early",
+            "Rows of the ledger written before their hour was over, because of max_devices",
+            metrics.ledger_early.clone(),
+        );
+        registry.register(
+            "forewarn_sparkplug_missing",
+            "Sparkplug sequence numbers that were left out",
+            metrics.sparkplug_missing.clone(),
         );
         registry.register("forewarn_devices", "Devices remembered for duplicates", metrics.devices.clone());
         registry.register(
@@ -93,5 +107,7 @@ impl Metrics {
             add(&self.dead_letters, ("reason", reason.as_str()), count);
         }
         self.devices_forgotten.inc_by(tally.devices_forgotten);
+        self.ledger_early.inc_by(tally.ledger_early);
+        self.sparkplug_missing.inc_by(tally.sparkplug_missing);
     }
 }

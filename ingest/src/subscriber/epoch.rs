@@ -11,7 +11,7 @@ use schemas::{
     door::{Append, DoorError, Frame},
     reject::RejectReason,
     time::Clock,
-    topic::{Channel, Topic},
+    topic::{Channel, SparkplugTopic, Topic, TopicError, is_sparkplug},
 };
 use tokio::{
     sync::mpsc,
@@ -159,17 +159,25 @@ async fn read(
     }
 }
 
+/// The channel of a topic, ours or Sparkplug's.
+fn channel(topic: &str) -> Result<Channel, TopicError> {
+    if is_sparkplug(topic) {
+        return topic.parse().map(|topic: SparkplugTopic| topic.r#type.channel());
+    }
+    topic.parse().map(|topic: Topic| topic.channel)
+}
+
 fn judge(message: Message, clock: &Arc<dyn Clock>, metrics: &Metrics) -> Delivery {
     let Message { topic, content_type, payload, packet_id } = message;
     metrics.received.inc();
     metrics.bytes.inc_by(payload.len() as u64);
-    let refused = match topic.parse::<Topic>() {
+    let refused = match channel(&topic) {
         // The filter lets commands through, which others send to the devices: they are not data.
-        Ok(topic) if topic.channel == Channel::Command => {
+        Ok(Channel::Command) => {
             metrics.skipped.inc();
             return Delivery { frame: None, packet_id };
         }
-        Ok(topic) => (!topic.channel.from_device()).then_some(RejectReason::BadTopic),
+        Ok(channel) => (!channel.from_device()).then_some(RejectReason::BadTopic),
         Err(error) => {
             tracing::debug!(reason = %RejectReason::BadTopic, "refused: {error}");
             Some(RejectReason::BadTopic)

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod forms;
+
 fn told(payload: &str) -> (Vec<Reading<'_>>, Vec<String>) {
     let told = telemetry(Form::Json, payload.as_bytes());
     (told.readings, told.rejects.iter().map(ToString::to_string).collect())

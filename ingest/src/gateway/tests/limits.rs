@@ -231,3 +231,21 @@ async fn a_setting_out_of_range_and_a_taken_port_are_errors() {
         assert_eq!(started.unwrap_err().to_string(), text);
     }
 }
+
+#[tokio::test]
+async fn a_sparkplug_node_speaks_for_itself_and_its_devices_only() {
+    let house = House::new(Mode::Open).await;
+    let mut node = house.v5("line-4").await;
+    for (topic, answer) in [
+        ("spBv1.0/acme/NBIRTH/line-4", "PubAck Success"),
+        ("spBv1.0/acme/DDATA/line-4/pump-7", "PubAck Success"),
+        ("spBv1.0/acme/NDATA/line-5", "PubAck NotAuthorized"),
+        ("spBv1.0/acme/DDATA/line-5/line-4", "PubAck NotAuthorized"),
+        ("spBv1.0/other/NDATA/line-4", "PubAck NotAuthorized"),
+        ("spBv1.0/acme/NCMD/line-4", "PubAck TopicNameInvalid"),
+        ("spBv1.0/acme/NDATA/line-4/pump-7", "PubAck TopicNameInvalid"),
+    ] {
+        node.publish(topic, topic).await;
+        assert_eq!(node.ack().await, answer, "{topic}");
+    }
+}
