@@ -4,7 +4,9 @@
 
 mod broker;
 mod crash;
+mod dead_letter;
 mod demo;
+mod disk;
 mod journey;
 mod process;
 mod refusal;
