@@ -15,7 +15,7 @@ use ntex::{
 use ntex_mqtt::{MqttConnectError, MqttError, MqttProtocolError, error::DecodeError};
 use schemas::reject::RejectReason;
 
-use super::{gate::Gate, session::Conn};
+use super::{gate::Gate, session::Conn, whole::Whole};
 
 /// The end of a connection from our side; the cause has been counted and logged where it arose.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +93,7 @@ where
                 pending::<()>().await;
             }
         };
+        let io = io.add_filter(Whole::new(self.gate.settings.max_packet_bytes));
         let served = ctx.call(&self.mqtt, State { req: IoBoxed::from(io), state: visit.clone() });
         match select(deadline, served).await {
             Either::Left(()) => visit.refuse(RejectReason::ProtocolError, &"no login in time"),

@@ -18,6 +18,7 @@
 //! What ntex-mqtt 9.0.0 was found to do, and what is done here about it:
 //! - Its own in-flight limiter lets everything through that follows a publish, and counts in 16 bits: replaced by
 //!   `window`.
+//! - Payloads that come in several reads may go to the wrong publish: `whole` keeps them together.
 //! - A keep-alive of 0 becomes 30 seconds: set to the longest instead.
 //! - A frame that never completes stops the keep-alive timer: a packet timeout is set, whose rate is never reached,
 //!   because extending it underflows.
@@ -30,6 +31,7 @@ mod metrics;
 mod session;
 mod v3;
 mod v5;
+mod whole;
 mod window;
 
 #[cfg(test)]

@@ -308,6 +308,54 @@ async fn an_oversize_packet_ends_its_connection_with_the_reason() {
 }
 
 #[tokio::test]
+async fn payloads_that_come_in_pieces_are_stored_whole_and_all_acknowledged() {
+    const PUBLISHES: usize = 3000;
+    let house = House::new(Mode::Open).await;
+    for level in [4, 5] {
+        let device = format!("wm-{level}");
+        let topic = topic(&device);
+        let mut said = connect_packet(level, &device);
+        for n in 0..PUBLISHES {
+            let payload = format!("{device} {n} {}", "x".repeat(5500 + n % 97));
+            let properties: &[u8] = if level == 5 { &[0] } else { &[] };
+            let packet_id = (n as u16 + 1).to_be_bytes();
+            let head = [&(topic.len() as u16).to_be_bytes(), topic.as_bytes(), &packet_id, properties].concat();
+            let length = head.len() + payload.len();
+            said.extend([0x32, (length % 128) as u8 | 0x80, (length / 128) as u8]);
+            said.extend([&head, payload.as_bytes()].concat());
+        }
+        let (mut read, mut write) = TcpStream::connect(house.addr()).await.unwrap().into_split();
+        let sending = tokio::spawn(async move {
+            // Neither a whole number of packets nor of the gateway's reads.
+            for piece in said.chunks(7001) {
+                write.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            write
+        });
+        let connack = 2 + async { read.read_u16().await.unwrap() & 0xff }.await;
+        read.read_exact(&mut vec![0; usize::from(connack) - 2]).await.unwrap();
+        for n in 0..PUBLISHES {
+            let answer = timeout(DEADLINE, async {
+                let head = read.read_u16().await.unwrap();
+                let mut rest = vec![0; usize::from(head & 0xff)];
+                read.read_exact(&mut rest).await.unwrap();
+                (head >> 8, u16::from_be_bytes([rest[0], rest[1]]))
+            });
+            assert_eq!(answer.await.unwrap_or_else(|_| panic!("no answer to {n}")), (0x40, n as u16 + 1));
+        }
+        drop(sending.await.unwrap());
+    }
+    let stored = house.shelf.payloads();
+    assert_eq!(stored.len(), 2 * PUBLISHES);
+    for (place, payload) in stored.iter().enumerate() {
+        let n = place % PUBLISHES;
+        let device = if place < PUBLISHES { "wm-4" } else { "wm-5" };
+        assert_eq!(*payload, format!("{device} {n} {}", "x".repeat(5500 + n % 97)));
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_mqtt_is_counted_and_disturbs_nobody() {
     let house = House::new(Mode::Open).await;
     let mut device = house.v3("wm-1").await;
