@@ -25,7 +25,7 @@ fn sources() -> Vec<(String, String)> {
     }
     let root = root();
     let mut found = Vec::new();
-    for folder in ["src", "schemas/src", "ingest/src", "analytics/src", "api/src", "tests"] {
+    for folder in ["src", "schemas/src", "foresight/src", "ingest/src", "analytics/src", "api/src", "tests"] {
         walk(&root.join(folder), &mut found);
     }
     found.sort();
@@ -52,10 +52,11 @@ fn tiers_never_import_one_another() {
         fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap().parse().unwrap()
     };
     for (tier, others) in [
-        ("schemas", &["ingest", "analytics", "api", "forewarn"][..]),
-        ("ingest", &["analytics", "api", "forewarn"]),
+        ("schemas", &["foresight", "ingest", "analytics", "api", "forewarn"][..]),
+        ("foresight", &["ingest", "analytics", "api", "forewarn"]),
+        ("ingest", &["foresight", "analytics", "api", "forewarn"]),
         ("analytics", &["ingest", "api", "forewarn"]),
-        ("api", &["ingest", "analytics", "forewarn"]),
+        ("api", &["foresight", "ingest", "analytics", "forewarn"]),
     ] {
         let manifest = manifest(tier);
         for section in ["dependencies", "dev-dependencies"] {
@@ -68,13 +69,15 @@ fn tiers_never_import_one_another() {
 }
 
 /// Library as it stands in code, and the paths that may say its name.
-const DOORS: [(&str, &[&str]); 11] = [
+const DOORS: [(&str, &[&str]); 13] = [
     ("rumqttc", &["ingest/src/subscriber", "ingest/src/gateway/tests", "src/fleet/device.rs", "tests/it/"]),
     ("ntex", &["ingest/src/gateway/"]),
     ("ntex_mqtt", &["ingest/src/gateway/"]),
     ("deltalake_core", &["ingest/src/lake/", "analytics/src/query/lake.rs", "analytics/src/query/tests"]),
     ("datafusion", &["analytics/src/query/", "ingest/src/lake/tests/"]),
     ("polars", &["analytics/src/evaluate/"]),
+    ("forust_ml", &["foresight/src/boost/"]),
+    ("plotters", &["foresight/src/plot"]),
     ("sqlx", &["api/src/"]),
     ("axum", &["api/src/"]),
     ("icalendar", &["api/src/appointment/"]),
@@ -143,7 +146,7 @@ fn a_file_is_one_noun() {
 
 #[test]
 fn versions_stand_only_in_the_root_manifest() {
-    for folder in ["schemas", "ingest", "analytics", "api"] {
+    for folder in ["schemas", "foresight", "ingest", "analytics", "api"] {
         let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         let manifest: toml::Table = text.parse().unwrap();
         for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
@@ -200,10 +203,20 @@ fn pages_name_only_what_exists() {
     let architecture = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     for text in [&readme, &architecture] {
         for word in text.split(|c: char| c.is_whitespace() || "`()[],".contains(c)) {
-            let is_path =
-                ["src/", "schemas/", "ingest/", "analytics/", "api/", "tests/", "docs/", "scripts/", "bench/"]
-                    .iter()
-                    .any(|folder| word.starts_with(folder));
+            let is_path = [
+                "src/",
+                "schemas/",
+                "foresight/",
+                "ingest/",
+                "analytics/",
+                "api/",
+                "tests/",
+                "docs/",
+                "scripts/",
+                "bench/",
+            ]
+            .iter()
+            .any(|folder| word.starts_with(folder));
             if is_path && !word.contains(['*', '{', '<', '…', '|']) {
                 let path = word.trim_end_matches(['.', ':', ';']);
                 assert!(root().join(path).exists(), "a page names {path}, which is not there");

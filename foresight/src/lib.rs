@@ -1,0 +1,13 @@
+//! The mathematics of prediction: from numbers to anomaly scores, probabilities, lifetimes and decisions.
+//!
+//! In: series, feature matrices, lifetimes, code sequences. Out: scores, calibrated probabilities, intervals, the parts
+//! that made them. Promise: the same input and seed give the same output, bit for bit; nothing a method says of an
+//! instant uses what came after it. Never: a table, a socket, a clock, a thread that outlives its call.
+//!
+//! | module | noun |
+//! |---|---|
+//! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+
+pub mod boost;
+pub mod evaluate;
