@@ -6,8 +6,12 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | [`anomaly`] | is this unusual for this device: streaming anomaly scores |
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`measure`] | how good what was said is against what happened |
 
+pub mod anomaly;
 pub mod boost;
 pub mod evaluate;
+pub mod measure;
