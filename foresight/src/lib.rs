@@ -8,6 +8,8 @@
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 
 pub mod boost;
 pub mod evaluate;
+pub mod indicator;
