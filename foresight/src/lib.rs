@@ -8,10 +8,16 @@
 //! |---|---|
 //! | [`anomaly`] | is this unusual for this device: streaming anomaly scores |
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`measure`] | how good what was said is against what happened |
+//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
+//! | [`life`] | remaining useful life with an interval and its reasons |
 
 pub mod anomaly;
 pub mod boost;
+pub mod degrade;
 pub mod evaluate;
 pub mod measure;
+pub mod indicator;
+pub mod life;
