@@ -7,7 +7,13 @@
 //! | module | noun |
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`hazard`] | P(component fails within a horizon), with reasons |
+//! | [`measure`] | how good rankings and probabilities are |
 
 pub mod boost;
+pub mod calibrate;
 pub mod evaluate;
+pub mod hazard;
+pub mod measure;
