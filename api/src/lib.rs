@@ -10,6 +10,7 @@
 #[macro_use]
 mod word;
 
+pub mod advisory;
 pub mod alarm;
 pub mod app;
 pub mod appointment;
@@ -28,6 +29,7 @@ pub mod outcome;
 pub mod plan;
 pub mod problem;
 pub mod relay;
+pub mod self_test;
 pub mod sql;
 pub mod store;
 pub mod technician;

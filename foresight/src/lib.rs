@@ -13,6 +13,10 @@
 //! | [`measure`] | how good what was said is against what happened |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
+//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`hazard`] | P(component fails within a horizon), with reasons |
+//! | [`measure`] | how good rankings and probabilities are |
 
 pub mod anomaly;
 pub mod boost;
@@ -21,3 +25,7 @@ pub mod evaluate;
 pub mod measure;
 pub mod indicator;
 pub mod life;
+pub mod calibrate;
+pub mod evaluate;
+pub mod hazard;
+pub mod measure;

@@ -30,6 +30,10 @@ pub enum Kind {
     AlarmRaised,
     /// An alarm was cleared.
     AlarmCleared,
+    /// An advisory came.
+    AdvisoryCreated,
+    /// A device is wanted to test itself.
+    SelfTestWanted,
     /// An appointment was made.
     AppointmentCreated,
     /// An appointment's state or time changed.
@@ -45,6 +49,8 @@ impl Kind {
             Self::TicketChanged => "forewarn.ticket.changed",
             Self::AlarmRaised => "forewarn.alarm.raised",
             Self::AlarmCleared => "forewarn.alarm.cleared",
+            Self::AdvisoryCreated => "forewarn.advisory.created",
+            Self::SelfTestWanted => "forewarn.self_test.wanted",
             Self::AppointmentCreated => "forewarn.appointment.created",
             Self::AppointmentChanged => "forewarn.appointment.changed",
         }
@@ -58,7 +64,7 @@ pub struct New<'a> {
     pub tenant: &'a TenantId,
     /// What it tells.
     pub kind: Kind,
-    /// The id of the ticket, alarm or appointment.
+    /// The id of the ticket, alarm, advisory, self-test or appointment.
     pub subject: &'a str,
     /// When it happened.
     pub at: Instant,
