@@ -43,6 +43,10 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
     if let Some(folder) = &settings.profiles {
         profiles = profiles.with_folder(folder)?;
     }
+    for profile in profiles.iter() {
+        // The detector would say it too, but only where it runs.
+        analytics::detect::Rulebook::check(profile)?;
+    }
     let profiles = Arc::new(profiles);
     let mut registry = Registry::default();
 

@@ -42,6 +42,8 @@ pub(crate) struct EvidenceJson {
     until: Instant,
     /// How many readings held the condition.
     readings: u64,
+    /// Whether it came and went so often that it stays raised until it was calm for a while.
+    flapping: bool,
     /// One sentence for a person.
     reason: String,
 }
@@ -90,7 +92,7 @@ impl From<Kept> for AlarmJson {
     fn from(kept: Kept) -> Self {
         let Kept { number: _, alarm, ticket_id } = kept;
         let Alarm { evidence, .. } = alarm;
-        let Evidence { indicator, unit, threshold, observed, since, until, readings, reason } = evidence;
+        let Evidence { indicator, unit, threshold, observed, since, until, readings, flapping, reason } = evidence;
         Self {
             alarm_id: alarm.alarm_id,
             device_id: alarm.device_id.into(),
@@ -105,7 +107,7 @@ impl From<Kept> for AlarmJson {
             alarm_raised_time: alarm.alarm_raised_time,
             alarm_reporting_time: alarm.alarm_reporting_time,
             alarm_cleared_time: alarm.alarm_cleared_time,
-            evidence: EvidenceJson { indicator, unit, threshold, observed, since, until, readings, reason },
+            evidence: EvidenceJson { indicator, unit, threshold, observed, since, until, readings, flapping, reason },
             ticket_id,
         }
     }

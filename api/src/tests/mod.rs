@@ -186,6 +186,7 @@ fn alarm(device: &str, minute: u64) -> Alarm {
             since: raised.minus(Duration::from_secs(1800)),
             until: raised,
             readings: 30,
+            flapping: false,
             reason: "vibration_mm_s at or above 4.5 mm/s for 30 min".into(),
         },
     }
