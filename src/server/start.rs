@@ -114,8 +114,8 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
             )?;
             let feed = pipeline.consumer("detector", &[detector.durable()]);
             detected = Some(detector.position());
-            let desk =
-                Arc::new(api::desk::Desk::new(db.clone(), profiles.clone(), events.clone(), api_metrics.clone()));
+            let desk = api::desk::Desk::new(db.clone(), profiles.clone(), events.clone(), api_metrics.clone());
+            let desk = Arc::new(desk.with_storm(settings.api.storm));
             let stop = pipeline_stop.clone();
             server.pipeline_tasks.spawn(async move { Ok(detector.run(feed, desk, append, stop).await?) });
         }

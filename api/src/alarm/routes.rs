@@ -84,13 +84,15 @@ pub(crate) struct AlarmJson {
     alarm_cleared_time: Option<Instant>,
     /// The numbers behind it.
     evidence: EvidenceJson,
+    /// Whether it was raised in a planned outage: then it has opened no ticket.
+    planned_outage_indicator: bool,
     /// The ticket it is attached to.
     ticket_id: Option<String>,
 }
 
 impl From<Kept> for AlarmJson {
     fn from(kept: Kept) -> Self {
-        let Kept { number: _, alarm, ticket_id } = kept;
+        let Kept { number: _, alarm, planned_outage, ticket_id } = kept;
         let Alarm { evidence, .. } = alarm;
         let Evidence { indicator, unit, threshold, observed, since, until, readings, flapping, reason } = evidence;
         Self {
@@ -108,6 +110,7 @@ impl From<Kept> for AlarmJson {
             alarm_reporting_time: alarm.alarm_reporting_time,
             alarm_cleared_time: alarm.alarm_cleared_time,
             evidence: EvidenceJson { indicator, unit, threshold, observed, since, until, readings, flapping, reason },
+            planned_outage_indicator: planned_outage,
             ticket_id,
         }
     }
