@@ -6,9 +6,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use foresight::anomaly;
 use schemas::{
     alarm::{Alarm, AlarmSource},
-    profile::{Counted, Profile, Profiles, Quantity, Rule, Source},
+    profile::{Counted, Limit, Profile, Profiles, Quantity, Rule, Source, Watch},
     table,
     time::span,
 };
@@ -31,14 +32,6 @@ pub enum RuleError {
         /// What is wrong and what is legal.
         source: ExpressionError,
     },
-    /// It asks for an anomaly detector.
-    #[error("profile {profile}: anomaly {rule}: this version has no anomaly detector for rules; leave [[anomaly]] out")]
-    NoDetector {
-        /// Which profile.
-        profile: String,
-        /// Which rule.
-        rule: String,
-    },
 }
 
 /// A rule, ready to run.
@@ -56,11 +49,12 @@ impl Entry {
             Some(Source::Expression { sql, .. }) => Some(parse(profile, rule, sql)?),
             _ => None,
         };
-        if matches!(rule.limit(), Some(limit) if matches!(limit.quantity, Quantity::Anomaly { .. })) {
-            return Err(RuleError::NoDetector { profile: profile.name.to_string(), rule: rule.name.clone() });
+        let mut ready = rule.clone();
+        if let Watch::Limit(limit) = &mut ready.watch {
+            score(limit, profile.cadence);
         }
         let (indicator, unit) = words(profile, rule);
-        Ok(Self { rule: rule.clone(), expression, indicator, unit })
+        Ok(Self { rule: ready, expression, indicator, unit })
     }
 
     /// The rule's terms, unless it watches for absence.
@@ -142,6 +136,18 @@ fn parse(profile: &Profile, rule: &Rule, sql: &str) -> Result<Expression, RuleEr
         sql: sql.to_owned(),
         source,
     })
+}
+
+/// An anomaly ends when it is so many times as usual as where it began: noise at the limit must not end it.
+const ENDS_AT: f64 = 10.0;
+const YEAR: Duration = Duration::from_secs(31_557_600);
+
+/// The limit of an anomaly: the score that as many readings of a sound device reach as the rule allows.
+fn score(limit: &mut Limit, cadence: Duration) {
+    let Quantity::Anomaly { false_alarms_per_year, .. } = limit.quantity else { return };
+    let rate = (false_alarms_per_year * cadence.as_secs_f64() / YEAR.as_secs_f64()).min(1.0);
+    limit.raise = anomaly::score_at(rate);
+    limit.clear = anomaly::score_at((rate * ENDS_AT).min(1.0));
 }
 
 /// What an alarm calls the quantity, and its unit.

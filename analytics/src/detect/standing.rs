@@ -3,6 +3,7 @@
 //! In: the values that rules look at, reading by reading; reports of fault codes; silence. Out: alarms. Promise: what
 //! is as on the first day costs no memory; what is remembered is bounded by the rule. Never: a clock.
 
+use foresight::anomaly;
 use schemas::{
     alarm::Alarm,
     profile::{Counted, Limit, Quantity, Rule},
@@ -27,6 +28,7 @@ enum Memory {
     None,
     Rate(Box<Window>),
     Count(Box<Recent>),
+    Anomaly(Box<anomaly::Detector>),
 }
 
 impl Memory {
@@ -63,7 +65,15 @@ impl Memory {
                 }
                 recent.count(at, *within).map(f64::from)
             }
-            Quantity::Anomaly { .. } => None,
+            Quantity::Anomaly { .. } => {
+                if !matches!(self, Self::Anomaly(_)) {
+                    *self = Self::Anomaly(Box::default());
+                }
+                let Self::Anomaly(detector) = self else { return None };
+                let score = detector.score(at.micros().div_euclid(1000), value?);
+                // Its rate, which what was said before does not lessen: an alarm goes on while it is unusual.
+                Some(anomaly::score_at(score.false_alarm_rate))
+            }
         }
     }
 
@@ -80,7 +90,7 @@ impl Memory {
     fn is_empty(&self) -> bool {
         match self {
             Self::None => true,
-            Self::Rate(_) => false,
+            Self::Rate(_) | Self::Anomaly(_) => false,
             Self::Count(recent) => recent.is_empty(),
         }
     }

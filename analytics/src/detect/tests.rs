@@ -1,6 +1,7 @@
 //! Detection over chunks: the pure core by property, the task over a real channel and a real folder.
 
 mod absence;
+mod anomaly;
 mod series;
 mod task;
 

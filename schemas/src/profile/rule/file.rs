@@ -25,10 +25,11 @@ const FLAPPING_COUNT: u32 = 3;
 const FLAPPING_CADENCES: u32 = 60;
 /// Most alarms that a rule may call not yet flapping: each is 8 bytes a device.
 const FLAPPING_MAX: u32 = 100;
-/// An anomaly score's limit: beyond it lie as many readings of a healthy device as `false_alarms_per_year` allows.
-const SCORE_RAISE: f64 = 0.5;
-/// An anomaly ends well below where it began, or noise at the limit would end it.
-const SCORE_CLEAR: f64 = 0.4;
+/// Greatest score. Which score as many readings reach as `false_alarms_per_year` allows, the detector knows: it sets
+/// both limits when the profile is loaded (`analytics/src/detect/rulebook.rs`).
+const SCORE_RAISE: f64 = 1.0;
+/// As [`SCORE_RAISE`].
+const SCORE_CLEAR: f64 = 0.9;
 /// More than one false alarm a day is no rule.
 const FALSE_ALARMS_MAX: f64 = 366.0;
 /// What an anomaly without a fault key speaks of: all of a device share one ticket.
