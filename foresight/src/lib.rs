@@ -8,6 +8,8 @@
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod boost;
 pub mod evaluate;
+pub mod survival;

@@ -5,5 +5,6 @@
 //! look ahead, a number tuned to one file.
 
 mod input;
+pub mod weibull;
 
 pub use self::input::{EvaluateError, open, text};
