@@ -7,9 +7,11 @@
 //! | module | noun |
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`codes`] | which fault codes come next |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod boost;
+pub mod codes;
 pub mod evaluate;
 pub mod survival;
