@@ -17,6 +17,11 @@
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`measure`] | how good rankings and probabilities are |
+//! | [`codes`] | which fault codes come next |
+//! | [`decide`] | act or not, by expected cost |
+//! | [`drift`] | whether features and probabilities are still those of the training |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod anomaly;
 pub mod boost;
@@ -29,3 +34,8 @@ pub mod calibrate;
 pub mod evaluate;
 pub mod hazard;
 pub mod measure;
+pub mod codes;
+pub mod decide;
+pub mod drift;
+pub mod evaluate;
+pub mod survival;

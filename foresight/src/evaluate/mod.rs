@@ -9,5 +9,8 @@ pub mod cmapss;
 mod input;
 pub mod nab;
 pub mod scale;
+pub mod alpi;
+mod input;
+pub mod weibull;
 
 pub use self::input::{EvaluateError, open, text};
