@@ -8,34 +8,28 @@
 //! |---|---|
 //! | [`anomaly`] | is this unusual for this device: streaming anomaly scores |
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
-//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
-//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
-//! | [`measure`] | how good what was said is against what happened |
-//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
-//! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`codes`] | which fault codes come next |
+//! | [`decide`] | from a probability and costs to auto, assist or watch |
+//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
+//! | [`drift`] | is the world still as it was learnt |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
-//! | [`measure`] | how good rankings and probabilities are |
-//! | [`codes`] | which fault codes come next |
-//! | [`decide`] | act or not, by expected cost |
-//! | [`drift`] | whether features and probabilities are still those of the training |
-//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
-//! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
+//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
+//! | [`life`] | remaining useful life with an interval and its reasons |
+//! | [`measure`] | how good what was said is against what happened |
+//! | [`survival`] | lifetimes with censoring: Kaplan-Meier, Weibull, log-normal, competing risks |
 
 pub mod anomaly;
 pub mod boost;
-pub mod degrade;
-pub mod evaluate;
-pub mod measure;
-pub mod indicator;
-pub mod life;
 pub mod calibrate;
-pub mod evaluate;
-pub mod hazard;
-pub mod measure;
 pub mod codes;
 pub mod decide;
+pub mod degrade;
 pub mod drift;
 pub mod evaluate;
+pub mod hazard;
+pub mod indicator;
+pub mod life;
+pub mod measure;
 pub mod survival;
