@@ -14,6 +14,8 @@
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | is the world still as it was learnt |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
@@ -27,6 +29,8 @@ pub mod codes;
 pub mod decide;
 pub mod degrade;
 pub mod drift;
+pub mod evaluate;
+pub mod calibrate;
 pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
