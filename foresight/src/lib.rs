@@ -15,12 +15,15 @@
 //! | [`drift`] | is the world still as it was learnt |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`measure`] | how good what was said is against what happened |
 //! | [`survival`] | lifetimes with censoring: Kaplan-Meier, Weibull, log-normal, competing risks |
+//! | [`logit`] | logistic regression with a ridge, for few failures |
+//! | [`measure`] | how good rankings and probabilities are |
 
 pub mod anomaly;
 pub mod boost;
@@ -31,9 +34,11 @@ pub mod degrade;
 pub mod drift;
 pub mod evaluate;
 pub mod calibrate;
+pub mod cycle;
 pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
 pub mod life;
+pub mod logit;
 pub mod measure;
 pub mod survival;
