@@ -10,31 +10,26 @@
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`codes`] | which fault codes come next |
+//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`decide`] | from a probability and costs to auto, assist or watch |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | is the world still as it was learnt |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
-//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
-//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
-//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
+//! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good what was said is against what happened |
 //! | [`survival`] | lifetimes with censoring: Kaplan-Meier, Weibull, log-normal, competing risks |
-//! | [`logit`] | logistic regression with a ridge, for few failures |
-//! | [`measure`] | how good rankings and probabilities are |
 
 pub mod anomaly;
 pub mod boost;
 pub mod calibrate;
 pub mod codes;
+pub mod cycle;
 pub mod decide;
 pub mod degrade;
 pub mod drift;
-pub mod evaluate;
-pub mod calibrate;
-pub mod cycle;
 pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
