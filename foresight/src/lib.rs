@@ -10,6 +10,7 @@
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`codes`] | which fault codes come next |
+//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`decide`] | from a probability and costs to auto, assist or watch |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | is the world still as it was learnt |
@@ -17,6 +18,7 @@
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
+//! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good what was said is against what happened |
 //! | [`survival`] | lifetimes with censoring: Kaplan-Meier, Weibull, log-normal, competing risks |
 
@@ -24,6 +26,7 @@ pub mod anomaly;
 pub mod boost;
 pub mod calibrate;
 pub mod codes;
+pub mod cycle;
 pub mod decide;
 pub mod degrade;
 pub mod drift;
@@ -31,5 +34,6 @@ pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
 pub mod life;
+pub mod logit;
 pub mod measure;
 pub mod survival;

@@ -5,8 +5,10 @@
 //! look ahead, a number tuned to one file.
 
 pub mod alpi;
+pub mod appliance_power;
 pub mod battery;
 pub mod cmapss;
+pub mod disks;
 mod input;
 pub mod nab;
 pub mod scale;
