@@ -64,6 +64,23 @@ pub struct Login<'a> {
     pub user_name: Option<&'a str>,
     /// MQTT password.
     pub password: Option<&'a [u8]>,
+    /// Whom a client certificate names that the operator's CA has signed.
+    pub certified: Option<&'a Principal>,
+}
+
+impl Login<'_> {
+    /// What a certificate decides; none where there is no certificate. It is the credential: no password is needed or
+    /// looked at. Whoever calls himself otherwise than the certificate is refused.
+    pub fn by_certificate(&self) -> Option<Result<Principal, Reject>> {
+        let principal = self.certified?;
+        let name = principal.device_id.as_str();
+        let bad = |what| Reject::new(RejectReason::BadCredentials, format!("{what} is not {name}, which the certificate names"));
+        Some(match (self.client_id, self.user_name) {
+            (client_id, _) if !client_id.is_empty() && client_id != name => Err(bad("the client id")),
+            (_, Some(user_name)) if user_name != name => Err(bad("the user name")),
+            _ => Ok(principal.clone()),
+        })
+    }
 }
 
 /// Who a connection is: its topics must name this tenant and this device.

@@ -142,6 +142,9 @@ impl Settings {
         span("detect.checkpoint_interval", self.detect.checkpoint_interval, ms(100), h(1));
         span("query.timeout", self.query.timeout, ms(100), h(24));
         span("gateway.connect_timeout", self.gateway.connect_timeout, ms(100), h(1));
+        if let Some(tls) = &self.gateway.tls {
+            span("gateway.tls.handshake_timeout", tls.handshake_timeout, ms(100), h(1));
+        }
         span("stop_timeout", self.stop_timeout, s(1), h(1));
         let mut number = |key: &str, value: u64, least: u64, most: u64| {
             if value < least || value > most {
@@ -165,7 +168,9 @@ impl Settings {
         if self.roles.is_empty() {
             problems.push("roles = []: at least one of ingest, analytics, api".into());
         }
-        for (key, listen) in [("gateway.listen", self.gateway.listen), ("api.listen", self.api.listen)] {
+        let tls = self.gateway.tls.as_ref();
+        let listeners = [("gateway.listen", self.gateway.listen), ("api.listen", self.api.listen)];
+        for (key, listen) in listeners.into_iter().chain(tls.map(|tls| ("gateway.tls.listen", tls.listen))) {
             if self.dev && !listen.ip().is_loopback() {
                 problems.push(format!("{key} = {listen}: with dev = true only loopback, such as 127.0.0.1"));
             }

@@ -170,7 +170,7 @@ async fn a_device_password_made_over_http_opens_the_gateway_at_once() {
     let line = "POST /v1/devices/wm-17/credential";
     let made = world.json("admin", line, "", StatusCode::CREATED).await;
     let password = made["password"].as_str().unwrap().as_bytes();
-    let login = Login { client_id: "wm-17", user_name: Some("wm-17"), password: Some(password) };
+    let login = Login { client_id: "wm-17", user_name: Some("wm-17"), password: Some(password), certified: None };
     assert_eq!(world.app.credentials.login(&login).unwrap().tenant, world.tenant);
     assert_eq!(world.ask("stranger", line, "").await.status, 409);
     assert_eq!(world.ask("admin", "DELETE /v1/devices/wm-17/credential", "").await.status, 204);

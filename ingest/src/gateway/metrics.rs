@@ -12,6 +12,8 @@ use prometheus_client::{
 };
 use schemas::reject::RejectReason;
 
+use super::tls::Failure;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Reason {
     reason: &'static str,
@@ -29,6 +31,10 @@ pub(super) struct Metrics {
     pub(super) wills: Counter,
     pub(super) append_failures: Counter,
     pub(super) puback: Histogram,
+    pub(super) tls_handshakes: Counter,
+    pub(super) tls_reloads: Counter,
+    pub(super) tls_reload_failures: Counter,
+    tls_failures: Family<Reason, Counter>,
     rejected: Family<Reason, Counter>,
 }
 
@@ -55,8 +61,15 @@ impl Metrics {
             append_failures: Counter::default(),
             // 0.5 ms to 4 s: one fdatasync takes 0.25 to 4 ms, a stalled disk seconds.
             puback: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            tls_handshakes: Counter::default(),
+            tls_reloads: Counter::default(),
+            tls_reload_failures: Counter::default(),
+            tls_failures: Family::default(),
             rejected: Family::default(),
         };
+        for failure in Failure::ALL {
+            drop(metrics.tls_failures.get_or_create(&Reason { reason: failure.as_str() }));
+        }
         for reason in REASONS {
             drop(metrics.rejected.get_or_create(&Reason { reason: reason.as_str() }));
         }
@@ -78,12 +91,29 @@ impl Metrics {
             "Time from a QoS 1 publish being read to its being stored",
             metrics.puback.clone(),
         );
+        to.register("tls_handshakes", "TLS handshakes that were done", metrics.tls_handshakes.clone());
+        to.register("tls_handshake_failures", "TLS handshakes that failed, by reason", metrics.tls_failures.clone());
+        to.register("tls_reloads", "Times that changed TLS files were taken", metrics.tls_reloads.clone());
+        to.register(
+            "tls_reload_failures",
+            "Times that changed TLS files were of no use and those of before stayed in force",
+            metrics.tls_reload_failures.clone(),
+        );
         to.register("rejected", "Connections, packets and publishes refused, by reason", metrics.rejected.clone());
         metrics
     }
 
     pub(super) fn reject(&self, reason: RejectReason) {
         self.rejected.get_or_create(&Reason { reason: reason.as_str() }).inc();
+    }
+
+    pub(super) fn tls_failed(&self, reason: &'static str) {
+        self.tls_failures.get_or_create(&Reason { reason }).inc();
+    }
+
+    #[cfg(test)]
+    pub(super) fn tls_failures(&self, failure: Failure) -> u64 {
+        self.tls_failures.get_or_create(&Reason { reason: failure.as_str() }).get()
     }
 
     #[cfg(test)]

@@ -8,6 +8,7 @@
 //!
 //! | part | does |
 //! |---|---|
+//! | `tls` | the encrypted listener; the device that a certificate names |
 //! | `front` | takes a socket: counts it, hurries it, and tells its end |
 //! | `v3`, `v5` | the answers that differ between the protocol versions |
 //! | `session` | who is connected; topics, wills, takeovers |
@@ -29,6 +30,7 @@ mod front;
 mod gate;
 mod metrics;
 mod session;
+mod tls;
 mod v3;
 mod v5;
 mod whole;
@@ -64,8 +66,10 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{front::Front, gate::Gate, metrics::Metrics, window::Heed};
+pub use self::tls::{Settings as TlsSettings, TlsError};
+use self::{front::Front, gate::Gate, metrics::Metrics, tls::Tls, window::Heed};
 
 /// How the gateway listens and what it allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +77,8 @@ use self::{front::Front, gate::Gate, metrics::Metrics, window::Heed};
 pub struct Settings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The encrypted listener beside it; none unless set.
+    pub tls: Option<tls::Settings>,
     /// Threads that serve connections.
     pub workers: usize,
     /// The largest MQTT packet, CONNECT included.
@@ -98,6 +104,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            tls: None,
             workers: 2,
             max_packet_bytes: 1 << 20,
             // 1000 in flight at 10 ms per group commit let one busy connection publish 100,000 messages a second.
@@ -122,6 +129,11 @@ impl Settings {
             (self.max_connections > 0, "max_connections", "at least 1"),
             (!self.connect_timeout.is_zero(), "connect_timeout", "more than 0s"),
             (self.packet_timeout >= Duration::from_secs(1), "packet_timeout", "at least 1s"),
+            (
+                self.tls.as_ref().is_none_or(|tls| !tls.handshake_timeout.is_zero()),
+                "tls.handshake_timeout",
+                "more than 0s",
+            ),
         ];
         match rules.into_iter().find(|(legal, ..)| !legal) {
             Some((_, field, legal)) => Err(GatewayError::Setting { field, legal }),
@@ -149,6 +161,9 @@ pub enum GatewayError {
         /// Why not.
         source: io::Error,
     },
+    /// TLS cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The threads could not be started.
     #[error("start the gateway's threads")]
     Threads {
@@ -161,6 +176,9 @@ pub enum GatewayError {
 pub struct Gateway {
     gate: Arc<Gate>,
     addr: SocketAddr,
+    tls_addr: Option<SocketAddr>,
+    /// Ends the look at the TLS files.
+    _watching: DropGuard,
     server: server::Server,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -186,16 +204,30 @@ impl Gateway {
         registry: &mut prometheus_client::registry::Registry,
     ) -> Result<Self, GatewayError> {
         settings.check()?;
-        let listen = |source| GatewayError::Listen { addr: settings.listen, source };
-        let listener = server::create_tcp_listener(settings.listen, BACKLOG).map_err(listen)?;
-        let addr = listener.local_addr().map_err(listen)?;
-        let gate = Arc::new(Gate::new(settings, log, auth, clock, Metrics::register(registry)));
+        let metrics = Metrics::register(registry);
+        // Bad files are found before a port is taken.
+        let tls = match &settings.tls {
+            Some(tls) => Some((tls.listen, Arc::new(Tls::open(tls, metrics.clone())?))),
+            None => None,
+        };
+        let (listener, addr) = bind(settings.listen)?;
+        let tls = match tls {
+            Some((listen, tls)) => Some((bind(listen)?, tls)),
+            None => None,
+        };
+        let tls_addr = tls.as_ref().map(|((_, addr), _)| *addr);
+        let watching = CancellationToken::new();
+        if let Some((_, tls)) = &tls {
+            tokio::spawn(tls.clone().watch(watching.clone()));
+        }
+        let tls = tls.map(|((listener, _), tls)| (listener, tls));
+        let gate = Arc::new(Gate::new(settings, log, auth, clock, metrics));
         let (started, server) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("gateway".into())
             .spawn({
                 let gate = gate.clone();
-                move || serve(gate, listener, started)
+                move || serve(gate, listener, tls, started)
             })
             .map_err(|source| GatewayError::Threads { source })?;
         let server = server
@@ -204,12 +236,20 @@ impl Gateway {
             .and_then(|server| server)
             .map_err(|source| GatewayError::Threads { source })?;
         tracing::info!("gateway listens on {addr}");
-        Ok(Self { gate, addr, server, thread: Some(thread) })
+        if let Some(addr) = tls_addr {
+            tracing::info!("gateway listens on {addr} with TLS");
+        }
+        Ok(Self { gate, addr, tls_addr, _watching: watching.drop_guard(), server, thread: Some(thread) })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_addr
     }
 
     /// Stops accepting, lets the publishes that are being appended finish and be acknowledged (for at most
@@ -241,19 +281,33 @@ impl Drop for Gateway {
     }
 }
 
+fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError> {
+    let failed = |source| GatewayError::Listen { addr, source };
+    let listener = server::create_tcp_listener(addr, BACKLOG).map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
 /// Runs the server until it is stopped; tells its handle, or why there is none.
-fn serve(gate: Arc<Gate>, listener: TcpListener, started: oneshot::Sender<io::Result<server::Server>>) {
+fn serve(
+    gate: Arc<Gate>,
+    listener: TcpListener,
+    tls: Option<(TcpListener, Arc<Tls>)>,
+    started: oneshot::Sender<io::Result<server::Server>>,
+) {
     System::new("gateway", DefaultRuntime).block_on(async move {
         let settings = &gate.settings;
         let config = config(settings);
-        let built = server::build()
+        let doors = [Some(("mqtt", listener, None)), tls.map(|(listener, tls)| ("mqtts", listener, Some(tls)))];
+        let server = server::build()
             .name("gateway")
             .disable_signals()
             .workers(settings.workers)
             // The gate refuses and counts what is too many; ntex would leave it waiting in the backlog.
             .maxconn(settings.max_connections.saturating_add(BACKLOG as usize))
-            .shutdown_timeout(Seconds(CLOSE_GRACE.as_secs() as u16))
-            .listen("mqtt", listener, config, {
+            .shutdown_timeout(Seconds(CLOSE_GRACE.as_secs() as u16));
+        let built = doors.into_iter().flatten().try_fold(server, |server, (name, listener, tls)| {
+            server.listen(name, listener, config.clone(), {
                 let gate = gate.clone();
                 async move |_: &()| {
                     let v3 = ntex_mqtt::v3::MqttServer::with(v3::publish)
@@ -266,11 +320,11 @@ fn serve(gate: Arc<Gate>, listener: TcpListener, started: oneshot::Sender<io::Re
                         .protocol(v5::protocol)
                         .control(v5::control)
                         .build(v5::connect);
-                    Front::new(gate.clone(), MqttServer::new().v3(v3).v5(v5))
+                    Front::new(gate.clone(), tls.clone(), MqttServer::new().v3(v3).v5(v5))
                 }
             })
-            .map(|builder| builder.run());
-        match built {
+        });
+        match built.map(|builder| builder.run()) {
             Ok(server) => {
                 let _ = started.send(Ok(server.clone()));
                 let _ = server.await;

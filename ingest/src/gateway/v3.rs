@@ -23,6 +23,7 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
+        certified: visit.certified(),
     };
     let Some(principal) = visit.gate.login(&login, visit.peer) else {
         return Ok(request.bad_username_or_pwd());

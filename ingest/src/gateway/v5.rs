@@ -34,6 +34,7 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
+        certified: visit.certified(),
     };
     let Some(principal) = visit.gate.login(&login, visit.peer) else {
         return Ok(refuse(request, ConnectAckReason::BadUserNameOrPassword, "user name or password is wrong"));
