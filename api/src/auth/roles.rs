@@ -20,6 +20,8 @@ pub const ROUTES: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/devices/{device_id}", ALL),
     ("POST", "/v1/devices/{device_id}/credential", ADMINS),
     ("DELETE", "/v1/devices/{device_id}/credential", ADMINS),
+    ("GET", "/v1/devices/{device_id}/commands", ALL),
+    ("POST", "/v1/devices/{device_id}/commands", AGENTS),
     ("GET", "/v1/events", AGENTS),
     ("POST", "/v1/outcomes", AGENTS),
     ("POST", "/v1/sql", ANALYSTS),

@@ -2,6 +2,7 @@
 //! through the whole router.
 
 mod access;
+mod command;
 mod dead_letter;
 mod desk;
 mod door;
@@ -94,6 +95,8 @@ impl World {
             outcomes: None,
             letters: None,
             progress: None,
+            courier: None,
+            commands: Default::default(),
             registry: Arc::new(registry),
             metrics,
             settings: Settings::default(),

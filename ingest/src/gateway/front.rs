@@ -96,7 +96,12 @@ where
 
     async fn call(&self, io: Io, ctx: Ctx<'_, Self, ()>) -> Result<(), Closed> {
         let peer = io.query::<PeerAddr>().get().map(PeerAddr::into_inner);
-        let visit = Rc::new(Visit { gate: self.gate.clone(), peer, certified: OnceCell::new(), conn: RefCell::new(None) });
+        let visit =
+            Rc::new(Visit { gate: self.gate.clone(), peer, certified: OnceCell::new(), conn: RefCell::new(None) });
+        if !self.gate.admits(peer) {
+            visit.refuse(RejectReason::ConnectRate, &"connections come too fast");
+            return Err(Closed);
+        }
         let Some(_seat) = self.gate.seat() else {
             visit.refuse(RejectReason::TooManyConnections, &"no free connection");
             return Err(Closed);

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Component, Fault, Metric, MetricType, Part, Profile, ProfileError, Regime, Rule, Side};
+use super::{Command, Component, Fault, Metric, MetricType, Part, Profile, ProfileError, Regime, Rule, Side};
 use crate::{
     alarm::PerceivedSeverity,
     id::{FaultKey, ProfileName},
@@ -33,6 +33,8 @@ struct File {
     faults: Vec<FaultFile>,
     #[serde(default, rename = "rule")]
     rules: Vec<RuleFile>,
+    #[serde(default, rename = "command")]
+    commands: Vec<Command>,
 }
 
 #[derive(Deserialize)]
@@ -183,6 +185,15 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             customer_text: rule.customer_text,
         });
     }
+    let mut seen = BTreeSet::new();
+    for command in &file.commands {
+        if !snake(&command.name) || !seen.insert(&command.name) {
+            return Err(illegal(
+                &format!("command {}", command.name),
+                "the name is of a-z 0-9 _, first a letter, and stands once".into(),
+            ));
+        }
+    }
     Ok(Profile {
         name: file.name,
         title: file.title,
@@ -218,6 +229,7 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             })
             .collect(),
         rules,
+        commands: file.commands,
     })
 }
 

@@ -274,7 +274,7 @@ async fn files_that_cannot_be_used_are_named_at_the_start() {
     let start = async |tls: TlsSettings| {
         let settings = Settings { listen: ([127, 0, 0, 1], 0).into(), tls: Some(tls), ..Settings::default() };
         let (shelf, clock) = (Shelf::new(Mode::Open), Arc::new(ManualClock::default()));
-        Gateway::start(settings, shelf, Arc::new(OnePassword), clock, &mut Registry::default()).await.unwrap_err()
+        Gateway::start(settings, doors(shelf), clock, &mut Registry::default()).await.unwrap_err()
     };
     for (file, field, set) in cases {
         let mut tls = ca.settings();
