@@ -39,6 +39,8 @@ mod damage;
 mod disk;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fuzz;
 mod metrics;
 mod reader;
 mod recover;
