@@ -19,6 +19,8 @@ GET    /v1/appointments/{appointment_id}/calendar.ics agent admin
 POST   /v1/dead-letters/replay                        admin
 GET    /v1/devices                                    agent analyst admin
 GET    /v1/devices/{device_id}                        agent analyst admin
+GET    /v1/devices/{device_id}/commands               agent analyst admin
+POST   /v1/devices/{device_id}/commands               agent admin
 POST   /v1/devices/{device_id}/credential             admin
 DELETE /v1/devices/{device_id}/credential             admin
 GET    /v1/devices/{device_id}/site                   agent admin
