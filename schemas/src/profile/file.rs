@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    COSTS, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Rule,
+    COSTS, Command, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Rule,
     rule::{AnomalyFile, Parts, RuleFile},
 };
 use crate::{
@@ -40,6 +40,8 @@ struct File {
     rules: Vec<RuleFile>,
     #[serde(default, rename = "anomaly")]
     anomalies: Vec<AnomalyFile>,
+    #[serde(default, rename = "command")]
+    commands: Vec<Command>,
 }
 
 #[derive(Deserialize)]
@@ -190,6 +192,15 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
         }
         rules.push(rule);
     }
+    let mut seen = BTreeSet::new();
+    for command in &file.commands {
+        if !snake(&command.name) || !seen.insert(&command.name) {
+            return Err(illegal(
+                &format!("command {}", command.name),
+                "the name is of a-z 0-9 _, first a letter, and stands once".into(),
+            ));
+        }
+    }
     Ok(Profile {
         name: file.name,
         title: file.title,
@@ -221,6 +232,7 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             })
             .collect(),
         rules,
+        commands: file.commands,
     })
 }
 
