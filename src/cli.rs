@@ -2,6 +2,7 @@
 
 mod admin;
 mod dead_letter;
+mod evaluate;
 mod query;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -38,6 +39,8 @@ enum Command {
     Replay(fleet::replay::Options),
     /// Sends as much as the other side takes, or at a rate, and measures the acknowledgements.
     Load(fleet::load::Options),
+    /// Measures the methods on a recorded set.
+    Evaluate(evaluate::Evaluate),
     /// Asks a question in SQL.
     Query(query::Query),
     /// Bearer tokens for people and programs.
@@ -133,6 +136,7 @@ impl Cli {
                         Command::Demo(options) => fleet::demo::run(options).await,
                         Command::Replay(options) => fleet::replay::run(options).await,
                         Command::Load(options) => fleet::load::run(options, &SystemClock).await,
+                        Command::Evaluate(evaluate) => evaluate.run(),
                         Command::Query(query) => query.run().await,
                         Command::Token(token) => token.run().await,
                         Command::Device(device) => device.run().await,
