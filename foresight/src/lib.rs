@@ -7,7 +7,9 @@
 //! | module | noun |
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 
 pub mod boost;
+pub mod daily;
 pub mod evaluate;

@@ -9,6 +9,7 @@
 //! ```
 
 mod file;
+pub mod indicator;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::indicator::Indicator;
 use crate::{
     alarm::PerceivedSeverity,
     id::{FaultKey, ProfileName},
@@ -162,6 +164,8 @@ pub struct Profile {
     pub faults: Vec<Fault>,
     /// What watches it.
     pub rules: Vec<Rule>,
+    /// What models look at.
+    pub indicators: Vec<Indicator>,
 }
 
 impl Profile {
