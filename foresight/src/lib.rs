@@ -7,9 +7,15 @@
 //! | module | noun |
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`hazard`] | P(component fails within a horizon), with reasons |
+//! | [`measure`] | how good rankings and probabilities are |
 
 pub mod boost;
+pub mod calibrate;
 pub mod daily;
 pub mod evaluate;
+pub mod hazard;
+pub mod measure;

@@ -1,0 +1,18 @@
+//! How good is it: measures of rankings and of probabilities against what happened.
+//!
+//! In: what was said per case and whether the event came. Out: one number per measure, or nothing where it is not
+//! defined (no positives, no negatives). Promise: order of the input does not matter, equal scores are treated as
+//! equal. Never: a threshold that was chosen elsewhere.
+//!
+//! | module | asks |
+//! |---|---|
+//! | [`ranking`] | do cases with the event stand above those without it? |
+//! | [`reliability`] | of all cases told 20 %, does the event come to a fifth? |
+
+pub mod ranking;
+pub mod reliability;
+
+pub use self::{
+    ranking::{Alarms, auroc, average_precision, recall_at},
+    reliability::{Bin, brier, calibration_error, reliability},
+};

@@ -1,0 +1,44 @@
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+/// Probabilities, and events drawn with exactly those.
+fn honest(cases: usize, seed: u64) -> (Vec<f64>, Vec<bool>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let said: Vec<f64> = (0..cases).map(|_| rng.random::<f64>().powi(3)).collect();
+    let events = said.iter().map(|said| rng.random::<f64>() < *said).collect();
+    (said, events)
+}
+
+#[test]
+fn honest_probabilities_have_a_small_error_and_doubled_ones_a_large() {
+    let (said, events) = honest(20_000, 1);
+    assert!(calibration_error(&said, &events, 10).unwrap() < 0.01);
+    let doubled: Vec<f64> = said.iter().map(|said| (2.0 * said).min(1.0)).collect();
+    assert!(calibration_error(&doubled, &events, 10).unwrap() > 0.1);
+    assert!(brier(&said, &events) < brier(&doubled, &events));
+}
+
+#[test]
+fn known_values() {
+    let (said, events) = ([0.0, 0.5, 0.5, 1.0], [false, false, true, true]);
+    assert_eq!(brier(&said, &events), Some(0.125));
+    assert_eq!(calibration_error(&said, &events, 1), Some(0.0));
+    assert_eq!(calibration_error(&said, &events, 2), Some(0.25));
+    assert_eq!(brier(&[], &[]), None);
+    assert_eq!(calibration_error(&[], &[], 10), None);
+}
+
+proptest! {
+    #[test]
+    fn bins_hold_every_case_once(cases in 0usize..200, bins in 1usize..20, seed: u64) {
+        let (said, events) = honest(cases, seed);
+        let table = reliability(&said, &events, bins);
+        prop_assert_eq!(table.iter().map(|bin| bin.cases).sum::<usize>(), cases);
+        let least = table.iter().map(|bin| bin.cases).min().unwrap_or(0);
+        prop_assert!(table.iter().all(|bin| bin.cases - least <= 1));
+        prop_assert!(table.windows(2).all(|pair| pair[0].said <= pair[1].said));
+    }
+}
