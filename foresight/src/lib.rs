@@ -11,6 +11,7 @@
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
+//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`measure`] | how good rankings and probabilities are |
 
 pub mod boost;
@@ -18,4 +19,5 @@ pub mod calibrate;
 pub mod daily;
 pub mod evaluate;
 pub mod hazard;
+pub mod indicator;
 pub mod measure;
