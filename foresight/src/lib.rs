@@ -12,6 +12,7 @@
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
+//! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`measure`] | how good rankings and probabilities are |
 
 pub mod boost;
@@ -21,3 +22,4 @@ pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
 pub mod measure;
+pub mod plot;

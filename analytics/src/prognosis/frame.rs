@@ -117,8 +117,7 @@ fn summed(frame: DataFrame, channels: &[Channel], known: Known) -> PolarsResult<
     if known == Known::Event {
         rows = rows.filter(col("late").eq(lit(false)));
     }
-    let mut values: Vec<Expr> =
-        vec![day_of(event).alias("day"), (day_of(known_at) + lit(1i64)).alias("known")];
+    let mut values: Vec<Expr> = vec![day_of(event).alias("day"), (day_of(known_at) + lit(1i64)).alias("known")];
     values.extend(channels.iter().enumerate().map(|(place, channel)| {
         let value = col(channel.metric.as_str()).cast(DataType::Float64);
         let value = match &channel.when {

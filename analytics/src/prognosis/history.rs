@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use foresight::{boost::Matrix, daily, hazard::Followed};
 use schemas::{
     id::FaultKey,
-    profile::{Profile, indicator::LONGEST_DAYS},
+    profile::{Component, Profile, indicator::LONGEST_DAYS},
     time::Instant,
 };
 use tracing::debug;
@@ -24,7 +24,8 @@ use super::{
     feature::Features,
     frame::{self, Known},
     label::{Label, Past, Told},
-    store::{KeyCounts, Range, Tables},
+    prior::{self, Found},
+    store::{FoundByComponent, KeyCounts, Range, Tables},
 };
 
 /// Readings in one block: about 200 MB with twelve columns, twice while Polars sums them up.
@@ -68,6 +69,10 @@ pub struct History {
     values: Vec<f64>,
     /// Per device and component.
     pasts: Vec<BTreeMap<String, Past>>,
+    /// What visits found, by component.
+    found: FoundByComponent,
+    /// Per row and component of the profile, the trend's P(threshold within the horizon); 0 where it goes elsewhere.
+    ways: Vec<f32>,
     keys: KeyCounts,
     /// The data ends here.
     pub end: Instant,
@@ -97,7 +102,7 @@ impl History {
         let (first, last) = (daily::day_of(extent.first.micros()), daily::day_of(end.micros()) + 1);
         let whole = Range::days(first, last);
         let devices = tables.devices(profile, &whole, None).await?;
-        let (mut told, keys) = tables.told(profile, end).await?;
+        let (mut told, keys, found) = tables.told(profile, end).await?;
         let pasts: Vec<BTreeMap<String, Past>> = devices
             .iter()
             .map(|device| {
@@ -112,6 +117,8 @@ impl History {
             places: Vec::new(),
             values: Vec::new(),
             pasts,
+            found,
+            ways: Vec::new(),
             keys,
             end,
             begin: extent.first,
@@ -167,6 +174,15 @@ impl History {
             if heard {
                 self.places.push(Place { device: device as u32, landmark });
                 self.values.extend(self.features.row(days, landmark, since));
+                let way = |component: &Component| {
+                    let horizon_days = component.horizon.as_secs_f64() / 86_400.0;
+                    let rules = prior::rules(&self.profile, &self.features, &component.name);
+                    let ways = rules
+                        .filter_map(|(rule, channel)| prior::way(rule, channel, days, landmark, since, horizon_days));
+                    ways.map(|way| way.probability as f32).fold(0.0, f32::max)
+                };
+                let ways: Vec<f32> = self.profile.components.iter().map(way).collect();
+                self.ways.extend(ways);
             }
         }
     }
@@ -187,13 +203,30 @@ impl History {
             let pasts = self.pasts.iter().filter_map(|pasts| pasts.get(component));
             pasts.map(|past| past.failures().filter(|at| *at <= until).count() as u64).sum()
         };
-        let target = |component: &schemas::profile::Component| {
+        let target = |component: &Component| {
             let fault_key = fault_key(&self.profile, &component.name, &self.keys)?;
             let target = Target { component: component.name.clone(), fault_key, horizon: component.horizon };
             let failures = failures(&component.name);
             Some((target, failures))
         };
         self.profile.components.iter().filter_map(target).collect()
+    }
+
+    /// What the trend says of a row: P(threshold within the horizon) times how far the fleet could trust it by then.
+    pub fn prior(&self, row: usize, component: &str) -> f64 {
+        let Some(place) = self.profile.components.iter().position(|it| it.name == component) else { return 0.0 };
+        let midnight = daily::landmark_micros(self.places[row].landmark);
+        let found = self.found.get(component).map_or(Found::default(), |found| Found::by(found, midnight));
+        f64::from(self.ways[row * self.profile.components.len() + place]) * found.trust()
+    }
+
+    /// Failures that were told: device, component, when.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &str, Instant)> {
+        self.devices.iter().zip(&self.pasts).flat_map(|(device, pasts)| {
+            pasts.iter().flat_map(move |(component, past)| {
+                past.failures().map(move |at| (device.as_str(), component.as_str(), Instant::from_micros(at)))
+            })
+        })
     }
 
     /// Rows of landmarks in a range, by place.

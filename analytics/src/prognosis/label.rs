@@ -191,7 +191,10 @@ mod tests {
     #[test]
     fn the_pump_of_the_page() {
         let noon = D / 2;
-        let pump = Past::new(vec![Told::Confirmed { at: 13 * D + noon, mended: 13 * D + noon }, Told::Reported { at: 10 * D + noon }]);
+        let pump = Past::new(vec![
+            Told::Confirmed { at: 13 * D + noon, mended: 13 * D + noon },
+            Told::Reported { at: 10 * D + noon },
+        ]);
         assert_eq!(pump.failures().collect::<Vec<_>>(), [10 * D + noon], "code and visit speak of one failure");
         for (landmark, is) in [
             (2, Label::Healthy),

@@ -116,7 +116,12 @@ mod tests {
             (Some(figures(9, 0.030, 0.9, 0.01)), None, Standing::Candidate, "not better than rules"),
             (Some(figures(9, 0.010, 0.02, 0.01)), None, Standing::Candidate, "not better than rules"),
             (Some(figures(9, 0.010, 0.6, 0.01)), None, Standing::Champion, "no champion"),
-            (Some(figures(9, 0.009, 0.7, 0.01)), Some(&champion), Standing::Challenger, "0.0090 against the champion's"),
+            (
+                Some(figures(9, 0.009, 0.7, 0.01)),
+                Some(&champion),
+                Standing::Challenger,
+                "0.0090 against the champion's",
+            ),
             (Some(figures(9, 0.011, 0.7, 0.01)), Some(&champion), Standing::Challenger, "0.700 against 0.600"),
             (Some(figures(9, 0.011, 0.5, 0.01)), Some(&champion), Standing::Candidate, "0.500 against 0.600"),
         ] {

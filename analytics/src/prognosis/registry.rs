@@ -230,7 +230,8 @@ impl Registry {
         let before = register.before.pop().ok_or_else(|| RegistryError::NothingBefore { name: key.name() })?;
         for entry in &mut register.versions {
             if entry.standing == Standing::Champion {
-                (entry.standing, entry.since, entry.reason) = (Standing::Retired, since, format!("rolled back: {reason}"));
+                (entry.standing, entry.since, entry.reason) =
+                    (Standing::Retired, since, format!("rolled back: {reason}"));
             }
         }
         self.set(key, register, &before, Standing::Champion, since, &format!("rolled back to: {reason}"))?;
@@ -334,8 +335,11 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<T, RegistryError> {
 
 /// Makes a folder and those above it, each known to the one above.
 fn make(folder: &Path) -> Result<(), RegistryError> {
-    fs::create_dir_all(folder)
-        .map_err(|source| RegistryError::File { attempt: "make", path: folder.to_owned(), source })?;
+    fs::create_dir_all(folder).map_err(|source| RegistryError::File {
+        attempt: "make",
+        path: folder.to_owned(),
+        source,
+    })?;
     folder.ancestors().skip(1).take(5).filter(|above| above.is_dir()).try_for_each(sync)
 }
 
@@ -353,9 +357,11 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
 }
 
 fn sync(folder: &Path) -> Result<(), RegistryError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| RegistryError::File { attempt: "sync", path: folder.to_owned(), source })
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| RegistryError::File {
+        attempt: "sync",
+        path: folder.to_owned(),
+        source,
+    })
 }
 
 fn hash(bytes: &[u8]) -> String {

@@ -58,6 +58,9 @@ pub struct Extent {
 /// What was told of a device, by component.
 pub type ToldByDevice = HashMap<String, BTreeMap<String, Vec<Told>>>;
 
+/// What visits found, by component: when, and whether the fault was there.
+pub type FoundByComponent = BTreeMap<String, Vec<(i64, bool)>>;
+
 /// How often each fault key of a component was told.
 pub type KeyCounts = BTreeMap<String, BTreeMap<String, u64>>;
 
@@ -132,9 +135,14 @@ impl Tables {
         self.ask(&sql).await
     }
 
-    /// What fault reports and outcomes tell of a profile's components up to `until`, and under which fault keys.
-    pub async fn told(&self, profile: &Profile, until: Instant) -> Result<(ToldByDevice, KeyCounts), PrognosisError> {
-        let (mut told, mut keys) = (ToldByDevice::new(), KeyCounts::new());
+    /// What fault reports and outcomes tell of a profile's components up to `until`, under which fault keys, and how
+    /// often visits found what tickets spoke of.
+    pub async fn told(
+        &self,
+        profile: &Profile,
+        until: Instant,
+    ) -> Result<(ToldByDevice, KeyCounts, FoundByComponent), PrognosisError> {
+        let (mut told, mut keys, mut found) = (ToldByDevice::new(), KeyCounts::new(), FoundByComponent::new());
         let mut tell = |device: &str, component: &str, key: &str, what: Told| {
             told.entry(device.into()).or_default().entry(component.into()).or_default().push(what);
             if matches!(what, Told::Reported { .. } | Told::Confirmed { .. }) {
@@ -169,16 +177,21 @@ impl Tables {
         );
         for batch in self.ask(&outcomes).await? {
             let (devices, keys) = (texts(&batch, "device_id")?, texts(&batch, "fault_key")?);
-            let (ended, confirms) = (texts(&batch, "disposition")?, typed(&batch, "confirms_fault", &DataType::Boolean)?);
+            let (ended, confirms) =
+                (texts(&batch, "disposition")?, typed(&batch, "confirms_fault", &DataType::Boolean)?);
             let (at, failed) = (integers(&batch, "event_time")?, integers(&batch, "failure_time")?);
             let failed = failed.as_primitive::<Int64Type>();
-            let (devices, keys, ended) = (devices.as_string::<i32>(), keys.as_string::<i32>(), ended.as_string::<i32>());
+            let (devices, keys, ended) =
+                (devices.as_string::<i32>(), keys.as_string::<i32>(), ended.as_string::<i32>());
             let (at, confirms) = (at.as_primitive::<Int64Type>(), confirms.as_boolean());
             for row in 0..batch.num_rows() {
                 let (at, key) = (at.value(row), keys.value(row));
                 let component = key.split_once('/').map_or(key, |(component, _)| component);
                 if at > until.micros() || profile.component(component).is_none() {
                     continue;
+                }
+                if confirms.is_valid(row) {
+                    found.entry(component.to_owned()).or_default().push((at, confirms.value(row)));
                 }
                 let renewed = Disposition::parse(ended.value(row)) == Some(Disposition::ScheduledReplacement);
                 let what = match (confirms.is_valid(row) && confirms.value(row), renewed) {
@@ -190,7 +203,35 @@ impl Tables {
                 tell(devices.value(row), component, key, what);
             }
         }
-        Ok((told, keys))
+        Ok((told, keys, found))
+    }
+
+    /// Alarms that rules raised, as they were recorded: device, component, when.
+    pub async fn rule_alarms(
+        &self,
+        profile: &Profile,
+        until: Instant,
+    ) -> Result<Vec<(String, String, Instant)>, PrognosisError> {
+        let sql = format!(
+            "select device_id, fault_key, min(alarm_raised_time) as raised from alarm \
+             where profile = '{}' and source = 'rule' and alarm_raised_time <= timestamp '{until}' \
+             group by device_id, fault_key, alarm_id",
+            profile.name
+        );
+        let mut alarms = Vec::new();
+        for batch in self.ask(&sql).await? {
+            let (devices, keys, raised) =
+                (texts(&batch, "device_id")?, texts(&batch, "fault_key")?, integers(&batch, "raised")?);
+            let (devices, keys) = (devices.as_string::<i32>(), keys.as_string::<i32>());
+            let raised = raised.as_primitive::<Int64Type>();
+            for row in 0..batch.num_rows() {
+                let key = keys.value(row);
+                let component = key.split_once('/').map_or(key, |(component, _)| component);
+                let at = Instant::from_micros(raised.value(row));
+                alarms.push((devices.value(row).to_owned(), component.to_owned(), at));
+            }
+        }
+        Ok(alarms)
     }
 
     async fn ask(&self, sql: &str) -> Result<Vec<RecordBatch>, PrognosisError> {
@@ -228,7 +269,7 @@ fn date(day: i32) -> String {
     format!("date '{}'", at.split('T').next().unwrap_or_default())
 }
 
-fn typed(batch: &RecordBatch, name: &'static str, r#type: &DataType) -> Result<ArrayRef, PrognosisError> {
+pub(super) fn typed(batch: &RecordBatch, name: &'static str, r#type: &DataType) -> Result<ArrayRef, PrognosisError> {
     let column = batch.column_by_name(name).ok_or(PrognosisError::Column { column: name.into() })?;
     cast(column, r#type).map_err(|_| PrognosisError::Column { column: name.into() })
 }
@@ -238,6 +279,6 @@ pub(super) fn integers(batch: &RecordBatch, name: &'static str) -> Result<ArrayR
     typed(batch, name, &DataType::Int64)
 }
 
-fn texts(batch: &RecordBatch, name: &'static str) -> Result<ArrayRef, PrognosisError> {
+pub(super) fn texts(batch: &RecordBatch, name: &'static str) -> Result<ArrayRef, PrognosisError> {
     typed(batch, name, &DataType::Utf8)
 }

@@ -28,7 +28,7 @@ use super::{
 
 /// Share of the history that is learnt from; the rest judges. Two thirds: with the default horizon of two weeks a history
 /// of 90 days leaves 16 days of landmarks whose horizon is known.
-const LEARN_SHARE: f64 = 2.0 / 3.0;
+pub(super) const LEARN_SHARE: f64 = 2.0 / 3.0;
 
 /// What came of training one fault key.
 #[derive(Debug, Clone, Serialize)]

@@ -168,12 +168,15 @@ impl Days {
 
     /// Adds a row that happened and arrived at these instants; NaN values are missing.
     pub fn push(&mut self, happened: i64, arrived: i64, values: &[f64]) {
-        let sums = values.iter().map(|value| match value.is_nan() {
-            true => Sum::default(),
-            false => Sum::point(happened, *value),
-        });
-        let known = landmark_after(happened.max(arrived));
-        self.add(Day { day: day_of(happened), known, sums: sums.collect() });
+        let (day, known) = (day_of(happened), landmark_after(happened.max(arrived)));
+        let place = self.0.partition_point(|other| (other.day, other.known) < (day, known));
+        if !self.0.get(place).is_some_and(|same| (same.day, same.known) == (day, known)) {
+            let sums = vec![Sum::default(); values.len()].into();
+            self.0.insert(place, Day { day, known, sums });
+        }
+        for (sum, value) in self.0[place].sums.iter_mut().zip(values).filter(|(_, value)| !value.is_nan()) {
+            sum.merge(&Sum::point(happened, *value));
+        }
     }
 
     /// Days in memory.
