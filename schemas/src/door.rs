@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::Stream;
 
 use crate::{
+    advisory::Advisory,
     alarm::Alarm,
     id::{DeviceId, LogOffset, ProfileName, TenantId},
     outcome::Outcome,
@@ -40,7 +41,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Whether Forewarn itself wrote it: an alarm or an outcome. Such frames must not wait for devices' frames to be
+    /// Whether Forewarn itself wrote it: an alarm, an advisory or an outcome. Such frames must not wait for devices' frames to be
     /// consumed, since consuming those waits for them.
     pub fn is_internal(&self) -> bool {
         self.refused.is_none() && crate::topic::is_internal(&self.topic)
@@ -168,6 +169,8 @@ pub trait ServiceDesk: Send + Sync {
     async fn devices(&self, seen: &[DeviceSeen]) -> Result<(), DoorError>;
     /// Turns alarms into tickets; all or none of them are stored when it returns.
     async fn alarms(&self, alarms: &[Alarm]) -> Result<(), DoorError>;
+    /// Keeps advisories and does what each decided; all or none of them are stored when it returns.
+    async fn advisories(&self, advisories: &[Advisory]) -> Result<(), DoorError>;
 }
 
 /// Where outcomes go on their way into the `outcome` table.

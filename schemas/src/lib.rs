@@ -13,9 +13,14 @@
 //! | [`profile`] | what a kind of device measures, reports and wears out |
 //! | [`table`] | the Arrow schema of every table |
 //! | [`alarm`] | what detection raises and triage takes |
+//! | [`advisory`] | how likely a component fails within a horizon, why we think so, and what to do |
 //! | [`outcome`] | what a visit found: the label |
 //! | [`door`] | the small traits through which the binary composes the tiers |
 
+#[macro_use]
+mod word;
+
+pub mod advisory;
 pub mod alarm;
 pub mod door;
 pub mod id;

@@ -10,28 +10,6 @@ use crate::{
     time::Instant,
 };
 
-macro_rules! words {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        pub enum $type { $($(#[$vdoc])* $variant,)* }
-
-        impl $type {
-            /// Every legal word.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-            /// The word in columns and JSON.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-            /// Parses the word of [`Self::as_str`].
-            pub fn parse(text: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|word| word.as_str() == text)
-            }
-        }
-    };
-}
-
 words!(
     /// How a ticket ended.
     Disposition {
@@ -100,8 +78,15 @@ pub struct Outcome {
     pub ticket_id: Option<String>,
     /// What the finding is about.
     pub fault_key: FaultKey,
+    /// The advisory that first spoke of it on the ticket, if one did: what the label answers.
+    #[serde(default)]
+    pub advisory_id: Option<String>,
     /// When it was found, or when the part was replaced.
     pub event_time: Instant,
+    /// When the device failed, if it did before it was found and somebody knows: told by whoever looked, else by the
+    /// first grave fault code of the ticket.
+    #[serde(default)]
+    pub failure_time: Option<Instant>,
     /// How it ended.
     pub disposition: Disposition,
     /// ISO 14224 failure mode: what was observed.

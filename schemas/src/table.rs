@@ -34,6 +34,8 @@ pub enum TableName {
     DeadLetter,
     /// What detection raised and why.
     Alarm,
+    /// What prognosis expects, how likely, and what was decided.
+    Advisory,
     /// What visits found.
     Outcome,
     /// What each device sent, hour by hour.
@@ -42,8 +44,16 @@ pub enum TableName {
 
 impl TableName {
     /// The tables that exist whatever the profiles are.
-    pub const FIXED: [Self; 7] =
-        [Self::Fault, Self::Status, Self::Reply, Self::DeadLetter, Self::Alarm, Self::Outcome, Self::Ledger];
+    pub const FIXED: [Self; 8] = [
+        Self::Fault,
+        Self::Status,
+        Self::Reply,
+        Self::DeadLetter,
+        Self::Alarm,
+        Self::Advisory,
+        Self::Outcome,
+        Self::Ledger,
+    ];
 }
 
 impl fmt::Display for TableName {
@@ -55,6 +65,7 @@ impl fmt::Display for TableName {
             Self::Reply => f.write_str("reply"),
             Self::DeadLetter => f.write_str("dead_letter"),
             Self::Alarm => f.write_str("alarm"),
+            Self::Advisory => f.write_str("advisory"),
             Self::Outcome => f.write_str("outcome"),
             Self::Ledger => f.write_str("ledger"),
         }
@@ -70,7 +81,7 @@ impl FromStr for TableName {
         Self::FIXED.into_iter().find(|table| table.to_string() == text).ok_or_else(|| IdError {
             kind: "table",
             text: text.chars().take(200).collect(),
-            rule: "telemetry_{profile}, fault, status, reply, dead_letter, alarm, outcome or ledger",
+            rule: "telemetry_{profile}, fault, status, reply, dead_letter, alarm, advisory, outcome or ledger",
         })
     }
 }
@@ -182,13 +193,43 @@ pub fn fixed(table: &TableName) -> Option<SchemaRef> {
             optional("alarm_cleared_time", instant()),
             required("evidence", text()),
         ]),
+        TableName::Advisory => fields.extend([
+            required("device_id", text()),
+            required("profile", text()),
+            optional("firmware", text()),
+            required("advisory_id", text()),
+            required("fault_key", text()),
+            required("component", text()),
+            required("event_time", instant()),
+            required("advisory_reporting_time", instant()),
+            required("horizon_hours", DataType::Float64),
+            required("probability", DataType::Float64),
+            optional("remaining_useful_life_p10_hours", DataType::Float64),
+            optional("remaining_useful_life_p50_hours", DataType::Float64),
+            optional("remaining_useful_life_p90_hours", DataType::Float64),
+            required("model_name", text()),
+            required("model_version", text()),
+            required("method", text()),
+            required("decision", text()),
+            required("threshold", DataType::Float64),
+            required("cost_visit", DataType::Float64),
+            required("cost_failure", DataType::Float64),
+            required("cost_false_alarm", DataType::Float64),
+            required("evidence", text()),
+            required("parts", text()),
+            required("skills", text()),
+            optional("self_test", text()),
+            required("reason", text()),
+        ]),
         TableName::Outcome => fields.extend([
             required("device_id", text()),
             optional("profile", text()),
             required("outcome_id", text()),
             optional("ticket_id", text()),
+            optional("advisory_id", text()),
             required("fault_key", text()),
             required("event_time", instant()),
+            optional("failure_time", instant()),
             required("disposition", text()),
             optional("confirms_fault", DataType::Boolean),
             optional("failure_mode", text()),
@@ -224,8 +265,11 @@ mod tests {
 
     #[test]
     fn a_table_name_prints_what_it_parsed() {
-        for text in ["telemetry_disk_drive", "fault", "status", "reply", "dead_letter", "alarm", "outcome", "ledger"] {
+        for text in ["telemetry_disk_drive", "dead_letter"] {
             assert_eq!(text.parse::<TableName>().unwrap().to_string(), text);
+        }
+        for table in TableName::FIXED {
+            assert_eq!(table.to_string().parse::<TableName>().unwrap(), table);
         }
         assert!("users".parse::<TableName>().is_err());
     }

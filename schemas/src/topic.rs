@@ -33,12 +33,22 @@ pub enum Channel {
     Alarm,
     /// What a visit found: written to the log by Forewarn itself, refused from a device.
     Outcome,
+    /// What prognosis expects: written to the log by Forewarn itself, refused from a device.
+    Advisory,
 }
 
 impl Channel {
     /// All channels, in topic order.
-    pub const ALL: [Self; 7] =
-        [Self::Telemetry, Self::Fault, Self::Status, Self::Reply, Self::Command, Self::Alarm, Self::Outcome];
+    pub const ALL: [Self; 8] = [
+        Self::Telemetry,
+        Self::Fault,
+        Self::Status,
+        Self::Reply,
+        Self::Command,
+        Self::Alarm,
+        Self::Outcome,
+        Self::Advisory,
+    ];
 
     /// The last level of the topic.
     pub fn as_str(self) -> &'static str {
@@ -50,7 +60,13 @@ impl Channel {
             Self::Command => "command",
             Self::Alarm => "alarm",
             Self::Outcome => "outcome",
+            Self::Advisory => "advisory",
         }
+    }
+
+    /// Whether only Forewarn itself writes here.
+    pub fn is_internal(self) -> bool {
+        matches!(self, Self::Alarm | Self::Outcome | Self::Advisory)
     }
 
     /// Whether a device may publish here.
@@ -62,7 +78,7 @@ impl Channel {
 /// Whether a topic's last level is one that only Forewarn itself writes.
 pub fn is_internal(topic: &str) -> bool {
     let last = topic.strip_prefix(PREFIX).and_then(|rest| rest.rsplit('/').next());
-    [Channel::Alarm, Channel::Outcome].iter().any(|channel| last == Some(channel.as_str()))
+    Channel::ALL.iter().any(|channel| channel.is_internal() && last == Some(channel.as_str()))
 }
 
 impl fmt::Display for Channel {
@@ -162,7 +178,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_topic_prints_what_it_parsed(
-            tenant in "[A-Za-z0-9._:-]{1,64}", device in "[A-Za-z0-9._:-]{1,128}", channel in 0usize..7,
+            tenant in "[A-Za-z0-9._:-]{1,64}", device in "[A-Za-z0-9._:-]{1,128}", channel in 0usize..8,
         ) {
             let text = format!("fw/v1/{tenant}/{device}/{}", Channel::ALL[channel]);
             prop_assert_eq!(text.parse::<Topic>().unwrap().to_string(), text);

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use schemas::{
+    advisory::Advisory,
     alarm::Alarm,
     door::{Frame, Rows},
     id::{LogOffset, ProfileName},
@@ -20,7 +21,9 @@ use super::{
     MAX_LETTER_BYTES, MAX_LETTERS, Settings,
     device::Device,
     ledger::{self, Counts, Entry},
-    rows::{AlarmRows, DeadLetterRows, FaultRows, LedgerRows, Origin, OutcomeRows, ReplyRows, StatusRows},
+    rows::{
+        AdvisoryRows, AlarmRows, DeadLetterRows, FaultRows, LedgerRows, Origin, OutcomeRows, ReplyRows, StatusRows,
+    },
     tally::{Ending, Tally, Totals},
     telemetry::{self, TelemetryRows},
 };
@@ -37,6 +40,7 @@ pub(super) struct Tables {
     ledger: LedgerRows,
     dead_letter: DeadLetterRows,
     alarm: AlarmRows,
+    advisory: AdvisoryRows,
     outcome: OutcomeRows,
     /// Greatest event time that was not refused: now, under an event clock.
     pub(super) greatest: Instant,
@@ -87,6 +91,7 @@ impl Tables {
             ledger: LedgerRows::new(),
             dead_letter: DeadLetterRows::new(),
             alarm: AlarmRows::new(),
+            advisory: AdvisoryRows::new(),
             outcome: OutcomeRows::new(),
             greatest: Instant::EPOCH,
             arrival: Instant::EPOCH,
@@ -131,6 +136,7 @@ impl Tables {
             Channel::Reply => self.reply(device, origin, frame, &mut parts),
             Channel::Alarm => self.alarm(device, origin, frame),
             Channel::Outcome => self.outcome(device, origin, frame),
+            Channel::Advisory => self.advisory(device, origin, frame),
             Channel::Command => {
                 Err(Reject::new(RejectReason::BadTopic, "channel command is to devices, not from them"))
             }
@@ -151,7 +157,7 @@ impl Tables {
             self.rejects.push(reject);
         }
         let ending = match (channel, parts) {
-            (Channel::Alarm | Channel::Outcome, _) => Ending::Internal,
+            (own, _) if own.is_internal() => Ending::Internal,
             (_, Parts { new: 1.., .. }) => Ending::Stored,
             (_, Parts { duplicate: 1.., .. }) if self.rejects.is_empty() => Ending::Duplicate,
             _ => Ending::DeadLetter,
@@ -376,6 +382,15 @@ impl Tables {
         Ok(())
     }
 
+    fn advisory(&mut self, device: &mut Device, origin: &Origin<'_>, frame: &Frame) -> Result<(), Reject> {
+        let advisory: Advisory = own(&frame.payload)?;
+        same_device(origin, advisory.tenant.as_str(), advisory.device_id.as_str())?;
+        if device.stream(Channel::Advisory).hash(xxh3_128(advisory.advisory_id.as_bytes())) == Verdict::New {
+            self.advisory.append(&advisory);
+        }
+        Ok(())
+    }
+
     /// Rows that wait, of all tables.
     pub(super) fn waiting(&self) -> usize {
         let telemetry: usize = self.telemetry.iter().map(TelemetryRows::len).sum();
@@ -386,6 +401,7 @@ impl Tables {
             + self.ledger.len()
             + self.dead_letter.len()
             + self.alarm.len()
+            + self.advisory.len()
             + self.outcome.len()
     }
 
@@ -408,7 +424,7 @@ impl Tables {
             )*};
         }
         take!(fault: FaultRows, status: StatusRows, reply: ReplyRows, dead_letter: DeadLetterRows);
-        take!(alarm: AlarmRows, outcome: OutcomeRows, ledger: LedgerRows);
+        take!(alarm: AlarmRows, advisory: AdvisoryRows, outcome: OutcomeRows, ledger: LedgerRows);
         taken
     }
 }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `telemetry` | rows of its profile's table; metrics that the profile does not know stand in `extra` |
 //! | `fault`, `status`, `reply` | a row of the table of that name |
-//! | `alarm`, `outcome` | the same: these are Forewarn's own, logged so that they are replayed with the rest |
+//! | `alarm`, `advisory`, `outcome` | the same: these are Forewarn's own, logged so that they are replayed with the rest |
 //! | each device's hour | a row of `ledger` per channel, once the hour is over: see the module's page |
 //! | Sparkplug B (`spBv1.0/…`) | rows of telemetry and `status`: see the table in `sparkplug.rs` |
 //! | anything refused | rows in `dead_letter`, with the whole payload, a reason and a detail |

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::{
     array::{
-        ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Int64Builder, RecordBatch, StringBuilder,
-        TimestampMicrosecondBuilder,
+        ArrayBuilder, ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder,
+        RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
     },
     datatypes::SchemaRef,
 };
 use schemas::{
+    advisory::Advisory,
     alarm::{Alarm, AlarmState},
     id::LogOffset,
     outcome::Outcome,
@@ -42,7 +43,7 @@ macro_rules! columns {
         }
     )*};
 }
-columns!(StringBuilder, BinaryBuilder, BooleanBuilder, Int64Builder, Date32Builder);
+columns!(StringBuilder, BinaryBuilder, BooleanBuilder, Int64Builder, Float64Builder, Date32Builder);
 
 impl Column for TimestampMicrosecondBuilder {
     fn empty() -> Self {
@@ -281,14 +282,85 @@ impl AlarmRows {
     }
 }
 
+rows!(AdvisoryRows of Advisory {
+    tenant: StringBuilder,
+    device_id: StringBuilder,
+    profile: StringBuilder,
+    firmware: StringBuilder,
+    advisory_id: StringBuilder,
+    fault_key: StringBuilder,
+    component: StringBuilder,
+    event_time: TimestampMicrosecondBuilder,
+    advisory_reporting_time: TimestampMicrosecondBuilder,
+    horizon_hours: Float64Builder,
+    probability: Float64Builder,
+    p10_hours: Float64Builder,
+    p50_hours: Float64Builder,
+    p90_hours: Float64Builder,
+    model_name: StringBuilder,
+    model_version: StringBuilder,
+    method: StringBuilder,
+    decision: StringBuilder,
+    threshold: Float64Builder,
+    cost_visit: Float64Builder,
+    cost_failure: Float64Builder,
+    cost_false_alarm: Float64Builder,
+    evidence: StringBuilder,
+    parts: StringBuilder,
+    skills: StringBuilder,
+    self_test: StringBuilder,
+    reason: StringBuilder,
+    date: Date32Builder,
+});
+
+impl AdvisoryRows {
+    pub(super) fn append(&mut self, advisory: &Advisory) {
+        let life = advisory.remaining_useful_life;
+        self.tenant.append_value(&advisory.tenant);
+        self.device_id.append_value(&advisory.device_id);
+        self.profile.append_value(&advisory.profile);
+        self.firmware.append_option(advisory.firmware.as_deref());
+        self.advisory_id.append_value(&advisory.advisory_id);
+        self.fault_key.append_value(&advisory.fault_key);
+        self.component.append_value(&advisory.component);
+        self.event_time.append_value(advisory.event_time.micros());
+        self.advisory_reporting_time.append_value(advisory.advisory_reporting_time.micros());
+        self.horizon_hours.append_value(advisory.horizon_hours);
+        self.probability.append_value(advisory.probability);
+        self.p10_hours.append_option(life.map(|life| life.p10_hours));
+        self.p50_hours.append_option(life.map(|life| life.p50_hours));
+        self.p90_hours.append_option(life.map(|life| life.p90_hours));
+        self.model_name.append_value(&advisory.model.name);
+        self.model_version.append_value(&advisory.model.version);
+        self.method.append_value(advisory.method.as_str());
+        self.decision.append_value(advisory.decision.as_str());
+        self.threshold.append_value(advisory.threshold);
+        self.cost_visit.append_value(advisory.costs.visit);
+        self.cost_failure.append_value(advisory.costs.failure);
+        self.cost_false_alarm.append_value(advisory.costs.false_alarm);
+        self.evidence.append_value(json(&advisory.evidence));
+        self.parts.append_value(json(&advisory.parts));
+        self.skills.append_value(json(&advisory.skills));
+        self.self_test.append_option(advisory.self_test.as_deref());
+        self.reason.append_value(&advisory.reason);
+        self.date.append_value(advisory.event_time.days());
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("lists of plain structs have text keys only")
+}
+
 rows!(OutcomeRows of Outcome {
     tenant: StringBuilder,
     device_id: StringBuilder,
     profile: StringBuilder,
     outcome_id: StringBuilder,
     ticket_id: StringBuilder,
+    advisory_id: StringBuilder,
     fault_key: StringBuilder,
     event_time: TimestampMicrosecondBuilder,
+    failure_time: TimestampMicrosecondBuilder,
     disposition: StringBuilder,
     confirms_fault: BooleanBuilder,
     failure_mode: StringBuilder,
@@ -307,8 +379,10 @@ impl OutcomeRows {
         self.profile.append_option(outcome.profile.as_ref());
         self.outcome_id.append_value(&outcome.outcome_id);
         self.ticket_id.append_option(outcome.ticket_id.as_deref());
+        self.advisory_id.append_option(outcome.advisory_id.as_deref());
         self.fault_key.append_value(&outcome.fault_key);
         self.event_time.append_value(outcome.event_time.micros());
+        self.failure_time.append_option(outcome.failure_time.map(Instant::micros));
         self.disposition.append_value(outcome.disposition.as_str());
         self.confirms_fault.append_option(outcome.disposition.confirms_fault());
         self.failure_mode.append_option(outcome.failure_mode.as_deref());

@@ -16,7 +16,7 @@ pub(super) enum Ending {
     DeadLetter,
     /// The gateway had answered with an error.
     Refused,
-    /// Forewarn's own: an alarm or an outcome.
+    /// Forewarn's own: an alarm, an advisory or an outcome.
     Internal,
 }
 
@@ -32,7 +32,7 @@ pub struct Totals {
     pub dead_letters: u64,
     /// Messages that the gateway answered with an error; each has a row in `dead_letter`.
     pub refused: u64,
-    /// Alarms and outcomes, which Forewarn itself writes.
+    /// Alarms, advisories and outcomes, which Forewarn itself writes.
     pub internal: u64,
     /// Rows of device messages outside `dead_letter`.
     pub rows: u64,

@@ -1,6 +1,6 @@
 use arrow::{
     array::{Array, AsArray},
-    datatypes::Int64Type,
+    datatypes::{Float64Type, Int64Type},
     util::pretty::pretty_format_batches,
 };
 use bytes::Bytes;
@@ -441,7 +441,7 @@ fn late_is_behind_arrival_or_behind_the_greatest_event_time() {
 }
 
 #[test]
-fn alarms_and_outcomes_are_rows_once() {
+fn alarms_advisories_and_outcomes_are_rows_once() {
     let alarm = r#"{"alarm_id":"a1","tenant":"acme","device_id":"pump-1","profile":"pump","firmware":null,
         "specific_problem":"low_pressure","source":"rule","fault_key":"seal/leak","perceived_severity":"major",
         "probable_cause":"a worn seal","state":"raised","alarm_raised_time":"2026-11-20T23:00:00Z",
@@ -453,11 +453,26 @@ fn alarms_and_outcomes_are_rows_once() {
         "fault_key":"seal/leak","event_time":"2026-11-20T23:00:00Z","disposition":"part_replaced","failure_mode":"leak",
         "failure_mechanism":null,"failure_cause":null,"detection_method":null,"maintenance_activity":"replace",
         "part_replaced":"S-1"}"#;
+    let advisory = r#"{"advisory_id":"d1","tenant":"acme","device_id":"pump-1","profile":"pump","firmware":null,
+        "fault_key":"seal/leak","component":"seal","event_time":"2026-11-20T23:00:00Z",
+        "advisory_reporting_time":"2026-11-21T10:00:00Z","horizon_hours":336,"probability":0.31,
+        "remaining_useful_life":{"p10_hours":40,"p50_hours":200,"p90_hours":700.5},
+        "model":{"name":"pump.seal","version":"2"},"method":"model","decision":"auto","threshold":0.25,
+        "costs":{"visit":1,"failure":4,"false_alarm":0},"evidence":[{"indicator":"pressure_bar_mean_1d",
+        "metric":"pressure_bar","unit":"bar","value":0.7,"contribution":1.3,"words":"pressure falls"}],
+        "parts":[{"number":"S-1","title":"Seal"}],"skills":["mechanical"],"self_test":null,"reason":"it leaks soon"}"#;
     let message = |channel: &str, payload: &str| format!("{channel} {payload}");
     check(&[
         (&message("alarm", alarm), "internal; alarm 1"),
         (&message("alarm", alarm), "internal"),
         (&message("alarm", &cleared), "internal; alarm 1"),
+        (&message("advisory", advisory), "internal; advisory 1"),
+        (&message("advisory", advisory), "internal"),
+        (&message("advisory", &advisory.replace(r#""d1""#, r#""d2""#)), "internal; advisory 1"),
+        (
+            &message("advisory", r#"{"advisory_id":"d3"}"#),
+            "internal; malformed_payload: JSON: missing field `tenant` at line 1 column 20",
+        ),
         (&message("outcome", outcome), "internal; outcome 1"),
         (&message("outcome", outcome), "internal"),
         (
@@ -468,12 +483,19 @@ fn alarms_and_outcomes_are_rows_once() {
     let mut decoder = decoder();
     decoder.frame(LogOffset(0), &frame("fw/v1/acme/pump-1/alarm", alarm));
     decoder.frame(LogOffset(1), &frame("fw/v1/acme/pump-1/outcome", outcome));
+    decoder.frame(LogOffset(2), &frame("fw/v1/acme/pump-1/advisory", advisory));
     let rows = decoder.take();
     let evidence = rows[0].batch.column_by_name("evidence").unwrap().as_string::<i32>().value(0).to_owned();
     let evidence: schemas::alarm::Evidence = serde_json::from_str(&evidence).unwrap();
     assert_eq!(evidence.readings, 60);
-    assert!(rows[1].batch.column_by_name("confirms_fault").unwrap().as_boolean().value(0));
-    assert_eq!(decoder.totals(), Totals { internal: 2, ..Totals::default() });
+    let text = |name: &str| rows[1].batch.column_by_name(name).unwrap().as_string::<i32>().value(0).to_owned();
+    let number = |name: &str| rows[1].batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().value(0);
+    assert_eq!((text("model_version"), text("decision")), ("2".into(), "auto".into()));
+    assert_eq!((number("remaining_useful_life_p90_hours"), number("cost_failure")), (700.5, 4.0));
+    let evidence: Vec<schemas::advisory::Contribution> = serde_json::from_str(&text("evidence")).unwrap();
+    assert_eq!(evidence[0].contribution, 1.3);
+    assert!(rows[2].batch.column_by_name("confirms_fault").unwrap().as_boolean().value(0));
+    assert_eq!(decoder.totals(), Totals { internal: 3, ..Totals::default() });
 }
 
 #[test]
@@ -540,7 +562,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_decoding_panic(topic in "fw/v1/acme/pump-1/(telemetry|fault|status|reply|alarm|outcome)", payload: Vec<u8>) {
+    fn no_bytes_make_decoding_panic(topic in "fw/v1/acme/pump-1/(telemetry|fault|status|reply|alarm|advisory|outcome)", payload: Vec<u8>) {
         let mut decoder = decoder();
         decoder.frame(LogOffset(0), &frame(&topic, payload));
         prop_assert_eq!(decoder.take().len(), 1);

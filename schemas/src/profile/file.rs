@@ -5,16 +5,21 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    Component, Fault, Metric, MetricType, Part, Profile, ProfileError, Regime, Rule, Side,
+    COSTS, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Regime, Rule, Side,
     indicator::{self, IndicatorFile},
 };
 use crate::{
+    advisory::Costs,
     alarm::PerceivedSeverity,
     id::{FaultKey, ProfileName},
     table,
     time::span,
 };
 
+/// Costs beyond it are a slip of the pen.
+const COST_MAX: f64 = 1e9;
+/// Horizons that mean something: at least what it takes to react, at most what a year of data can teach.
+const HORIZONS: std::ops::RangeInclusive<Duration> = Duration::from_secs(3600)..=Duration::from_secs(366 * 86_400);
 /// Silence, in cadences, that starts a rule's condition anew unless the rule says `max_gap`.
 const GAP_CADENCES: u32 = 50;
 
@@ -52,7 +57,7 @@ struct MetricFile {
     description: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ComponentFile {
     name: String,
@@ -62,6 +67,42 @@ struct ComponentFile {
     parts: Vec<Part>,
     #[serde(with = "span")]
     repair: Duration,
+    cost: Option<Costs>,
+    horizon: Option<String>,
+    self_test: Option<String>,
+}
+
+impl ComponentFile {
+    /// Costs and horizon, or the key that is illegal and why.
+    fn check(&self) -> Result<(Costs, Duration), (&'static str, String)> {
+        let costs = self.cost.unwrap_or(COSTS);
+        for (key, value, legal) in [
+            ("cost.visit", costs.visit, costs.visit > 0.0 && costs.visit <= COST_MAX),
+            ("cost.failure", costs.failure, costs.failure > costs.visit && costs.failure <= COST_MAX),
+            ("cost.false_alarm", costs.false_alarm, (0.0..=COST_MAX).contains(&costs.false_alarm)),
+        ] {
+            let range = match key {
+                "cost.visit" => "above 0".to_owned(),
+                "cost.failure" => format!("above cost.visit, {}", costs.visit),
+                _ => "from 0".to_owned(),
+            };
+            if !legal {
+                return Err((key, format!("is {value}: {range}, and at most {COST_MAX}")));
+            }
+        }
+        let horizon =
+            self.horizon.as_deref().map_or(Ok(HORIZON), span::parse).map_err(|problem| ("horizon", problem))?;
+        if !HORIZONS.contains(&horizon) {
+            let (least, most) = (span::text(*HORIZONS.start()), span::text(*HORIZONS.end()));
+            return Err(("horizon", format!("is {:?}: from {least:?} to {most:?}", span::text(horizon))));
+        }
+        match &self.self_test {
+            Some(name) if !snake(name) => {
+                Err(("self_test", format!("{name:?}: a command's name is 1 to 64 of a-z 0-9 _, first a letter")))
+            }
+            _ => Ok((costs, horizon)),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -122,6 +163,7 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
         }
     }
     let mut seen = BTreeSet::new();
+    let mut components = Vec::with_capacity(file.components.len());
     for component in &file.components {
         if !snake(&component.name) || !seen.insert(&component.name) {
             return Err(illegal(
@@ -129,6 +171,11 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
                 "the name is of a-z 0-9 _, first a letter, and stands once".into(),
             ));
         }
+        let (costs, horizon) = component
+            .check()
+            .map_err(|(key, problem)| illegal(&format!("component {}.{key}", component.name), problem))?;
+        let ComponentFile { name, title, skills, parts, repair, self_test, .. } = component.clone();
+        components.push(Component { name, title, skills, parts, repair, costs, horizon, self_test });
     }
     let has_component = |key: &str, fault_key: &FaultKey| {
         if file.components.iter().any(|component| component.name == fault_key.component()) {
@@ -214,11 +261,7 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
         cadence: file.cadence,
         late_after: file.late_after,
         metrics,
-        components: file
-            .components
-            .into_iter()
-            .map(|c| Component { name: c.name, title: c.title, skills: c.skills, parts: c.parts, repair: c.repair })
-            .collect(),
+        components,
         faults: file
             .faults
             .into_iter()

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::indicator::Indicator;
 use crate::{
+    advisory::Costs,
     alarm::PerceivedSeverity,
     id::{FaultKey, ProfileName},
 };
@@ -77,7 +78,21 @@ pub struct Component {
     pub parts: Vec<Part>,
     /// Time on site.
     pub repair: Duration,
+    /// What a visit, a failure and a false alarm cost, in any unit; `[component.cost]`, else [`COSTS`].
+    pub costs: Costs,
+    /// How far ahead failures are foretold; [`HORIZON`] unless it says otherwise.
+    pub horizon: Duration,
+    /// The command by which the device tests this component itself.
+    pub self_test: Option<String>,
 }
+
+/// Costs of a component that tells none. A planned visit with its part is 1. An unannounced failure costs four of them:
+/// the visit itself, one more because it is urgent and comes without the right part, and two for what spoils and for the
+/// customer. A visit that finds nothing costs half a visit of trust on top.
+pub const COSTS: Costs = Costs { visit: 1.0, failure: 4.0, false_alarm: 0.5 };
+/// Horizon of a component that tells none: two weeks are enough to send a part and agree on a day, and no more than
+/// slow wear can be seen ahead.
+pub const HORIZON: Duration = Duration::from_secs(14 * 86_400);
 
 /// A fault code that the device reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]

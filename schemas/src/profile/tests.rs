@@ -51,9 +51,27 @@ fn a_rule_is_read() {
     assert_eq!(rule.max_gap, Duration::from_secs(3000));
 }
 
+const PROGNOSIS: &str = r#"horizon = "30d"
+self_test = "spin"
+cost = { visit = 1, failure = 8, false_alarm = 0.5 }
+"#;
+
+#[test]
+fn a_component_says_what_failing_costs_and_how_far_ahead_to_look() {
+    let pump = Profile::parse(&format!("{HEAD}{BODY}{PROGNOSIS}{RULE}")).unwrap();
+    let bearing = pump.component("bearing").unwrap();
+    assert_eq!(bearing.costs, Costs { visit: 1.0, failure: 8.0, false_alarm: 0.5 });
+    assert_eq!((bearing.horizon, bearing.self_test.as_deref()), (Duration::from_secs(30 * 86_400), Some("spin")));
+    let silent = Profile::parse(&format!("{HEAD}{BODY}{RULE}")).unwrap();
+    let bearing = silent.component("bearing").unwrap();
+    assert_eq!((bearing.costs, bearing.horizon, bearing.self_test.as_ref()), (COSTS, HORIZON, None));
+    let table = "[component.cost]\nvisit = 1\nfailure = 8\nfalse_alarm = 0\n";
+    assert_eq!(Profile::parse(&format!("{HEAD}{BODY}{table}{RULE}")).unwrap().components[0].costs.failure, 8.0);
+}
+
 #[test]
 fn what_is_illegal_is_said_by_key() {
-    let whole = format!("{HEAD}{BODY}{RULE}");
+    let whole = format!("{HEAD}{BODY}{PROGNOSIS}{RULE}");
     for (from, to, said) in [
         ("cadence = \"60s\"", "cadence = \"60\"", "no span"),
         ("max = 100", "", "numbers have min and max"),
@@ -63,6 +81,14 @@ fn what_is_illegal_is_said_by_key() {
         ("fault_key = \"bearing/wear\"", "fault_key = \"seal/leak\"", "no [[component]]"),
         ("clear_below = 4.5", "clear_below = 9", "beyond where it raises"),
         ("clear_below = 4.5", "clear_above = 4.5", "raise_above with clear_below"),
+        ("visit = 1", "visit = 0", "component bearing.cost.visit: is 0: above 0, and at most 1000000000"),
+        ("failure = 8", "failure = 1", "component bearing.cost.failure: is 1: above cost.visit, 1,"),
+        ("failure = 8", "failure = nan", "cost.failure: is NaN"),
+        ("false_alarm = 0.5", "false_alarm = -1", "cost.false_alarm: is -1: from 0,"),
+        ("false_alarm = 0.5", "false = 0.5", "unknown field `false`"),
+        ("horizon = \"30d\"", "horizon = \"30\"", "component bearing.horizon: "),
+        ("horizon = \"30d\"", "horizon = \"10m\"", "component bearing.horizon: is \"10m\": from \"1h\" to"),
+        ("self_test = \"spin\"", "self_test = \"Spin!\"", "component bearing.self_test: \"Spin!\""),
         ("title = \"Pump\"", "titel = \"Pump\"", "titel"),
     ] {
         assert!(whole.contains(from), "{from}");
