@@ -14,8 +14,9 @@ use prometheus_client::{
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
+/// The counters of all tenants together.
 #[derive(Debug, Clone)]
-pub(super) struct Metrics {
+pub struct Metrics {
     pub(super) devices: Counter,
     pub(super) landmarks_skipped: Counter,
     pub(super) run_seconds: Histogram,
@@ -29,7 +30,8 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn register(registry: &mut Registry) -> Self {
+    /// Registers them, once a process.
+    pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             devices: Counter::default(),
             landmarks_skipped: Counter::default(),

@@ -58,6 +58,7 @@ use schemas::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::metrics::Metrics;
 use crate::query;
 
 /// How prognosis learns and scores.

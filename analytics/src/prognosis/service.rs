@@ -103,9 +103,9 @@ impl Service {
         data: &Path,
         clock: Arc<dyn Clock>,
         settings: Settings,
-        metrics_to: &mut prometheus_client::registry::Registry,
+        metrics: Metrics,
     ) -> Self {
-        let path = data.join("state").join("prognosis.state");
+        let path = data.join("state").join(format!("prognosis-{}.state", tables.tenant()));
         let state = match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(state)) => state,
             Ok(Err(error)) => {
@@ -114,7 +114,7 @@ impl Service {
             }
             Err(_) => State::default(),
         };
-        let (registry, metrics) = (Registry::new(data), Metrics::register(metrics_to));
+        let registry = Registry::new(data);
         let (models, drifted) = Default::default();
         Self { tables, profiles, registry, clock, settings, metrics, path, state, models, drifted }
     }
@@ -129,7 +129,12 @@ impl Service {
     /// Runs until `stop`.
     pub async fn run(mut self, desk: Arc<dyn ServiceDesk>, log: Arc<dyn Append>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let wait = match self.turn(desk.as_ref(), log.as_ref(), &stop).await {
+            let turn = tokio::select! {
+                turn = self.turn(desk.as_ref(), log.as_ref()) => turn,
+                // What was said is not on disk yet: it is said again, with the same ids, at the next start.
+                () = stop.cancelled() => return,
+            };
+            let wait = match turn {
                 Ok(()) => LOOK,
                 Err(error) => {
                     self.metrics.failures.inc();
@@ -145,26 +150,18 @@ impl Service {
     }
 
     /// Looks at the clock, and does what is due.
-    async fn turn(
-        &mut self,
-        desk: &dyn ServiceDesk,
-        log: &dyn Append,
-        stop: &CancellationToken,
-    ) -> Result<(), DoorError> {
+    async fn turn(&mut self, desk: &dyn ServiceDesk, log: &dyn Append) -> Result<(), DoorError> {
         let now = self.clock.now();
         let landmark = daily::landmark_after(now.micros() + 1) - 1;
         let due = now.micros() > 0 && self.state.landmark.is_none_or(|scored| landmark > scored);
         if due {
             let (from, began) = (tokio::time::Instant::now(), self.clock.arrival());
             let run = self.score(landmark).await?;
-            tokio::select! {
-                handed = self.hand_over(&run, desk, log) => handed?,
-                () = stop.cancelled() => return Ok(()),
-            }
+            self.hand_over(&run, desk, log).await?;
             if let Some(scored) = self.state.landmark {
                 self.metrics.landmarks_skipped.inc_by(u64::try_from(landmark - scored - 1).unwrap_or(0));
             }
-            (self.state.landmark, self.state.began) = (Some(landmark), Some(began));
+            self.scored(landmark, began);
             self.keep()?;
             self.metrics.devices.inc_by(run.devices);
             self.metrics.run_seconds.observe(from.elapsed().as_secs_f64());
@@ -179,6 +176,11 @@ impl Service {
             self.keep()?;
         }
         Ok(())
+    }
+
+    /// Takes note that a midnight was scored by a run that began at `began`, as arrivals are stamped.
+    pub fn scored(&mut self, landmark: i32, began: Instant) {
+        (self.state.landmark, self.state.began) = (Some(landmark), Some(began));
     }
 
     /// Scores what is new at a midnight; changes only what was said.
