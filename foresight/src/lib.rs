@@ -7,9 +7,13 @@
 //! | module | noun |
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
+//! | [`life`] | remaining useful life with an interval and its reasons |
 
 pub mod boost;
+pub mod degrade;
 pub mod evaluate;
 pub mod indicator;
+pub mod life;
