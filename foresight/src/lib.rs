@@ -9,17 +9,22 @@
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
+//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
-//! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
+//! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`measure`] | how good rankings and probabilities are |
+//! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 
 pub mod boost;
 pub mod calibrate;
 pub mod daily;
+pub mod degrade;
 pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
+pub mod life;
 pub mod measure;
 pub mod plot;
+

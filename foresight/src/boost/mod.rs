@@ -4,6 +4,7 @@
 //! and, per row, what each feature added to them. Promise: the same matrix, targets and [`Settings`] give the same
 //! trees, whatever the machine's load.
 
+mod forest;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,8 @@ use forust_ml::{
     sampler::SampleMethod,
 };
 use serde::{Deserialize, Serialize};
+
+pub use self::forest::Forest;
 
 /// Features of many rows, column by column.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -53,3 +53,16 @@ fn other_features_are_refused_by_name() {
     let empty = Booster::fit(&Matrix::default(), &[], &[], &Settings::new(Objective::Squared, 1));
     assert!(matches!(empty, Err(BoostError::Empty { .. })));
 }
+
+#[test]
+fn a_forest_says_bit_for_bit_what_its_booster_says() {
+    let (booster, matrix, _) = grown(Objective::Logistic);
+    let mut rows = Vec::new();
+    for row in 0..matrix.rows() {
+        rows.extend([matrix.column(0)[row], if row % 3 == 0 { f64::NAN } else { matrix.column(1)[row] }]);
+    }
+    let forest = booster.forest();
+    let same = Matrix::from_rows(booster.names().to_vec(), rows.chunks(2));
+    assert_eq!(forest.margins(&rows), booster.margin(&same).unwrap());
+    assert_eq!(forest.probabilities(&rows), booster.probability(&same).unwrap());
+}

@@ -4,6 +4,9 @@
 //! Promise: the features and models are those of production; one configuration for all subsets of a set. Never: a
 //! look ahead, a number tuned to one file.
 
+pub mod battery;
+pub mod cmapss;
 mod input;
+pub mod scale;
 
 pub use self::input::{EvaluateError, open, text};

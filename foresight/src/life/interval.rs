@@ -1,0 +1,79 @@
+//! Intervals from what units that were held out did: cross-conformal, by unit, conditional on the predicted life.
+//!
+//! In: pairs (predicted, true) from models that had not seen the unit. Out: per predicted life the shortest interval of
+//! true lives that holds [`SHARE`] of the pairs predicted near it. Near the end of life predictions are close and so is the
+//! interval. Shortest rather than equal-tailed: at the cap many true lives are one number, and an interval that ends in it
+//! would otherwise hold nine in ten. Promise: `0 <= low <= life <= high <= cap`.
+
+use serde::{Deserialize, Serialize};
+
+use super::Prediction;
+
+/// Share of true lives that the interval holds.
+pub const SHARE: f64 = 0.8;
+/// Nodes over `0..=cap`; between them the ends are interpolated.
+const NODES: usize = 26;
+/// Pairs around a node: this share of all, at least [`LEAST`]. A tenth follows the change of width over life and still holds
+/// hundreds of pairs.
+const NEAREST: f64 = 0.1;
+/// Pairs without which ends are noise.
+const LEAST: usize = 50;
+
+/// Ends of the interval by predicted life.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    cap: f64,
+    /// Per node: what to add to the prediction for the lower and the upper end.
+    ends: Vec<(f64, f64)>,
+}
+
+impl Interval {
+    /// From (predicted, true) pairs.
+    pub fn of(pairs: &[(f64, f64)], cap: f64) -> Self {
+        let mut sorted = pairs.to_vec();
+        sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let ends = (0..NODES).map(|node| ends(&sorted, cap * node as f64 / (NODES - 1) as f64, cap)).collect();
+        Self { cap, ends }
+    }
+
+    /// The interval around a predicted life within `0..=cap`.
+    pub fn around(&self, life: f64) -> Prediction {
+        let along = (life / self.cap * (NODES - 1) as f64).clamp(0.0, (NODES - 1) as f64);
+        let node = (along as usize).min(NODES - 2);
+        let share = along - node as f64;
+        let (before, after) = (self.ends[node], self.ends[node + 1]);
+        let low = life + before.0 + share * (after.0 - before.0);
+        let high = life + before.1 + share * (after.1 - before.1);
+        Prediction { life, low: low.clamp(0.0, life), high: high.clamp(life, self.cap) }
+    }
+}
+
+fn ends(sorted: &[(f64, f64)], node: f64, cap: f64) -> (f64, f64) {
+    let count = ((sorted.len() as f64 * NEAREST) as usize).max(LEAST).min(sorted.len());
+    if count == 0 {
+        return (-cap, cap);
+    }
+    let mut from = sorted.partition_point(|(said, _)| *said < node).saturating_sub(count / 2).min(sorted.len() - count);
+    // The nearest by prediction, not half on each side: at the ends of life there is only one side.
+    while from > 0 && node - sorted[from - 1].0 < sorted[from + count - 1].0 - node {
+        from -= 1;
+    }
+    while from + count < sorted.len() && sorted[from + count].0 - node < node - sorted[from].0 {
+        from += 1;
+    }
+    // Errors moved to the node and cut to what a life can be.
+    let mut lives: Vec<f64> =
+        sorted[from..from + count].iter().map(|(said, is)| (node + is - said).clamp(0.0, cap)).collect();
+    for (place, (_, is)) in sorted[from..from + count].iter().enumerate() {
+        if *is >= cap {
+            lives[place] = cap;
+        }
+    }
+    lives.sort_by(f64::total_cmp);
+    let held = ((lives.len() as f64 * SHARE).ceil() as usize).clamp(1, lives.len());
+    let shortest = lives
+        .windows(held)
+        .map(|window| (window[0], window[held - 1]))
+        .min_by(|one, other| (one.1 - one.0).total_cmp(&(other.1 - other.0)));
+    shortest.map_or((-cap, cap), |(low, high)| (low - node, high - node))
+}
