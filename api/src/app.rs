@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    alarm, appointment, auth, connection, dead_letter, device, event, health, id,
+    advisory, alarm, appointment, auth, connection, dead_letter, device, event, health, id,
     metrics::{Answered, Metrics, Route},
     outcome,
     problem::{self, Problem, REQUEST_ID},
@@ -145,7 +145,7 @@ impl std::fmt::Debug for App {
 #[openapi(
     info(
         title = "Forewarn",
-        description = "Alarms, tickets, devices, visits, outcomes and SQL of one tenant: the tenant of the token. \
+        description = "Alarms, advisories, tickets, devices, visits, outcomes and SQL of one tenant: the tenant of the token. \
             Errors are RFC 9457 problem documents. Instants are RFC 3339.",
         license(name = "Apache-2.0")
     ),
@@ -167,6 +167,7 @@ impl Modify for Bearer {
 
 fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(Document::openapi())
+        .merge(advisory::routes::router())
         .merge(alarm::routes::router())
         .merge(appointment::routes::router())
         .merge(dead_letter::routes::router())

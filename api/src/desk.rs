@@ -1,12 +1,13 @@
 //! The desk at which detection hands in what it found.
 //!
-//! In: devices and alarms, in batches, any number of times. Out: rows, tickets, events. Promise: one transaction per
+//! In: devices, alarms and advisories, in batches, any number of times. Out: rows, tickets, events. Promise: one transaction per
 //! batch; when it returns all of the batch is on disk, otherwise nothing. Never: a second open ticket for one fault.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemas::{
+    advisory::Advisory,
     alarm::{Alarm, AlarmState},
     door::{DeviceSeen, DoorError, ServiceDesk},
     profile::Profiles,
@@ -14,6 +15,7 @@ use schemas::{
 use sqlx::SqlitePool;
 
 use crate::{
+    advisory,
     alarm::{self, store::Taken},
     app::App,
     device, event,
@@ -78,6 +80,28 @@ impl ServiceDesk for Desk {
             }
             self.metrics.tickets_opened.inc_by(u64::from(taken.opened));
             self.metrics.tickets_reopened.inc_by(u64::from(taken.reopened));
+        }
+        self.events.wake();
+        Ok(())
+    }
+
+    async fn advisories(&self, advisories: &[Advisory]) -> Result<(), DoorError> {
+        if advisories.is_empty() {
+            return Ok(());
+        }
+        let mut tx = store::write(&self.db).await?;
+        let mut all = Vec::with_capacity(advisories.len());
+        for advisory in advisories {
+            all.push((advisory.decision, advisory::store::take(&mut tx, &self.profiles, advisory).await?));
+        }
+        tx.commit().await?;
+        for (decision, taken) in all {
+            if taken.new {
+                self.metrics.advisory(decision);
+            } else {
+                self.metrics.advisories_repeated.inc();
+            }
+            self.metrics.tickets_opened.inc_by(u64::from(taken.opened));
         }
         self.events.wake();
         Ok(())

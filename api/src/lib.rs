@@ -10,11 +10,13 @@
 #[macro_use]
 mod word;
 
+pub mod advisory;
 pub mod alarm;
 pub mod app;
 pub mod appointment;
 pub mod auth;
 pub mod body;
+pub mod command;
 pub mod connection;
 pub mod dead_letter;
 pub mod desk;

@@ -5,7 +5,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use schemas::alarm::AlarmState;
+use schemas::{advisory::Decision, alarm::AlarmState};
 
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,6 +31,11 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    decision: &'static str,
+}
+
 /// Why an event stream ended before its client wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cut {
@@ -54,6 +59,9 @@ pub struct Metrics {
     alarms: Family<State, Counter>,
     /// Alarm events that told nothing new.
     pub(crate) alarms_repeated: Counter,
+    advisories: Family<Decided, Counter>,
+    /// Advisories that were known.
+    pub(crate) advisories_repeated: Counter,
     /// Event streams open now.
     pub(crate) streams: Gauge,
     cut: Family<Reason, Counter>,
@@ -79,6 +87,8 @@ impl Metrics {
             tickets_reopened: Counter::default(),
             alarms: Family::default(),
             alarms_repeated: Counter::default(),
+            advisories: Family::default(),
+            advisories_repeated: Counter::default(),
             streams: Gauge::default(),
             cut: Family::default(),
             outcomes: Counter::default(),
@@ -87,6 +97,9 @@ impl Metrics {
         };
         for state in [AlarmState::Raised, AlarmState::Cleared] {
             drop(metrics.alarms.get_or_create(&State { state: state.as_str() }));
+        }
+        for decision in Decision::ALL {
+            drop(metrics.advisories.get_or_create(&Decided { decision: decision.as_str() }));
         }
         for reason in ["slow", "database"] {
             drop(metrics.cut.get_or_create(&Reason { reason }));
@@ -100,7 +113,7 @@ impl Metrics {
         r.register("forewarn_http_seconds", "Seconds until the head of an answer, by route", metrics.seconds.clone());
         r.register(
             "forewarn_tickets_opened",
-            "Tickets opened, by alarms and by agents",
+            "Tickets opened, by alarms, advisories and agents",
             metrics.tickets_opened.clone(),
         );
         r.register(
@@ -110,6 +123,8 @@ impl Metrics {
         );
         r.register("forewarn_alarms", "Alarm events that told something new, by state", metrics.alarms.clone());
         r.register("forewarn_alarms_repeated", "Alarm events that told nothing new", metrics.alarms_repeated.clone());
+        r.register("forewarn_advisories", "Advisories that were new, by decision", metrics.advisories.clone());
+        r.register("forewarn_advisories_repeated", "Advisories that were known", metrics.advisories_repeated.clone());
         r.register("forewarn_event_streams", "Event streams open now", metrics.streams.clone());
         r.register("forewarn_event_streams_cut", "Event streams ended by the server, by reason", metrics.cut.clone());
         r.register("forewarn_outcomes", "Outcomes given to the lake", metrics.outcomes.clone());
@@ -124,6 +139,10 @@ impl Metrics {
 
     pub(crate) fn alarm(&self, state: AlarmState) {
         self.alarms.get_or_create(&State { state: state.as_str() }).inc();
+    }
+
+    pub(crate) fn advisory(&self, decision: Decision) {
+        self.advisories.get_or_create(&Decided { decision: decision.as_str() }).inc();
     }
 
     pub(crate) fn cut(&self, why: Cut) {

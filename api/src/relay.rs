@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, event, idempotency, outcome, problem, ticket};
+use crate::{advisory, app::App, event, idempotency, outcome, problem, ticket};
 
 /// Outcomes delivered before it is noted that they were.
 const BATCH: u32 = 100;
@@ -61,6 +61,7 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
             pruned = Instant::now();
             note("forget old events", event::store::prune(&app.db).await.map(|_| ()));
             let now = app.clock.arrival();
+            note("forget advisories without a ticket", advisory::store::prune(&app.db).await.map(|_| ()));
             note("forget old answers", idempotency::store::prune(&app.db, now).await.map(|_| ()));
         }
     }

@@ -1,11 +1,13 @@
 //! Everything in one process with a simulated fleet: telemetry in, tickets out, visits booked, and an honest account.
 //!
 //! Days pass in seconds, for the server and for the devices alike. The devices speak MQTT to the gateway; a simulated
-//! agent follows the events and books visits through the API. At the end, or when interrupted, the tickets are held
-//! against what the simulator planted.
+//! agent follows the events, says yes to what waits for it and books visits through the API. At the end, or when
+//! interrupted, the tickets are held against what the simulator planted. With `--history` the fleet has a past, which is
+//! in the tables before the first ticket can be.
 
 mod account;
 mod agent;
+mod score;
 
 use std::{
     io::IsTerminal,
@@ -18,15 +20,17 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use schemas::time::{Clock, ScaledClock, SystemClock, span};
+use schemas::time::{Clock, Instant, ScaledClock, SystemClock, span};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{account::Account, agent::Agent};
 use super::{
     device::Broker,
+    past,
     simulate::{
-        self,
+        self, History,
+        appliance::Appliance,
         network::{Network, Sent},
     },
 };
@@ -44,6 +48,9 @@ pub struct Options {
     /// Ends after this time, such as 60s; goes on until interrupted unless given.
     #[arg(long = "for", value_parser = span::parse)]
     span: Option<Duration>,
+    /// Plays so many days of the fleet's past first, at full speed, such as 60d: what models learn from.
+    #[arg(long, value_parser = span::parse)]
+    history: Option<Duration>,
     /// Another seed is another fleet.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -61,6 +68,9 @@ pub struct Options {
     json: bool,
 }
 
+const DAY: Duration = Duration::from_secs(86_400);
+/// Longest past: two years, more than the fleet's faults need to repeat many times.
+const HISTORY_MAX: Duration = Duration::from_secs(730 * 86_400);
 /// How often the bar moves.
 const BAR_TICK: Duration = Duration::from_millis(200);
 /// Delta commits in the demo: a person looks.
@@ -82,7 +92,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     settings.api.slot_hold = SLOT_HOLD;
     settings.lake.commit_interval = COMMIT_INTERVAL;
 
-    let clock = Arc::new(ScaledClock::new(SystemClock.now(), options.speed));
+    let now = SystemClock.now();
+    let fleet = past(&options, &settings, now).await?;
+    let clock = Arc::new(ScaledClock::new(now, options.speed));
     let mut server = Server::start(settings, clock.clone()).await?;
     let (mqtt, http) = (server.mqtt().context("gateway")?, server.http().context("API")?);
     let token = server.secrets().admin_token()?;
@@ -90,7 +102,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let begin = clock.now();
     let until = options.span.map(|span| begin.plus(span.mul_f64(options.speed)));
-    let fleet = simulate::fleet(options.seed, options.devices as usize, begin);
     let client = Client::new(&format!("http://{http}"), &token)?;
     let agent_stop = CancellationToken::new();
     let agent = Agent::settle(client.clone(), &fleet).await?;
@@ -158,6 +169,27 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     anyhow::ensure!(drained, "not all that was acknowledged was committed in time");
     account.check()
+}
+
+/// The fleet as it is now, its past laid down before where one is asked for.
+async fn past(options: &Options, settings: &Settings, now: Instant) -> anyhow::Result<Vec<Appliance>> {
+    let Some(span) = options.history else {
+        return Ok(simulate::fleet(options.seed, options.devices as usize, now));
+    };
+    anyhow::ensure!(
+        span >= DAY && span <= HISTORY_MAX,
+        "--history {}: from {} to {}",
+        span::text(span),
+        span::text(DAY),
+        span::text(HISTORY_MAX)
+    );
+    let data = &settings.data;
+    anyhow::ensure!(past::is_new(data), "--history needs a new --data folder; {} was used before", data.display());
+    let (start, tenant) = (now.minus(span), dev::TENANT.parse()?);
+    let fleet = simulate::fleet(options.seed, options.devices as usize, start);
+    let laid = past::lay(settings, History::new(fleet, &tenant, start, now), now).await?;
+    eprintln!("{} messages of the past {} laid down", laid.messages, span::text(span));
+    Ok(laid.fleet)
 }
 
 fn say(options: &Options, mqtt: SocketAddr, http: SocketAddr, server: &Server) {

@@ -17,7 +17,10 @@ mod start;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use schemas::{door::ProgressSource, time::Clock};
+use schemas::{
+    door::{Append, ProgressSource},
+    time::Clock,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -76,6 +79,11 @@ impl Server {
     /// What became of the messages so far; none without the ingest role.
     pub fn totals(&self) -> Option<ingest::decode::Totals> {
         self.totals.as_ref().map(|totals| totals())
+    }
+
+    /// The log, to append to; none without the ingest role.
+    pub fn log(&self) -> Option<Arc<dyn Append>> {
+        self.log.clone().map(|log| Arc::new(log) as Arc<dyn Append>)
     }
 
     /// Waits for the first task that ends by itself: always a failure.

@@ -14,7 +14,7 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    event,
+    command, event,
     store::decode,
     ticket::{self, TRIAGE},
 };
@@ -82,6 +82,11 @@ async fn triage(
         taken.reopened = true;
         ticket::store::reopen(tx, &mut ticket, alarm).await?;
     }
+    if matches!(ticket.state, ticket::State::Proposed { .. }) {
+        let why = format!("{} is raised: no agent's yes is needed", alarm.specific_problem);
+        ticket::store::confirm(tx, &mut ticket, alarm.alarm_reporting_time, &why).await?;
+        command::store::want_self_test(tx, &ticket, alarm.alarm_reporting_time).await?;
+    }
     ticket::store::attach(tx, &mut ticket, alarm).await?;
     Ok(ticket.ticket_id)
 }
@@ -143,6 +148,19 @@ async fn tell(
     });
     let new = event::New { tenant: &alarm.tenant, kind, subject: &alarm.alarm_id, at, data };
     event::store::append(tx, &new).await.map(|_| ())
+}
+
+/// When the device first reported a fault code on a ticket by which service is badly degraded or lost: it had failed.
+pub(crate) async fn first_grave_code(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    ticket_id: &str,
+) -> Result<Option<Instant>, sqlx::Error> {
+    let select = "select min(alarm_raised_time) from alarm where tenant = ? and ticket_id = ? and source = 'device' \
+                  and perceived_severity in ('major', 'critical')";
+    let query = sqlx::query_scalar(select).bind(tenant.as_str()).bind(ticket_id);
+    let micros: Option<i64> = query.fetch_one(conn).await?;
+    Ok(micros.map(Instant::from_micros))
 }
 
 /// Which alarms a page shows.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     plan::{HORIZON, LEAD, WINDOW},
-    ticket::Status,
+    ticket::{self, Status},
 };
 
 /// The next state, or none where it is there already; asking the same thing twice is the same as once.
@@ -75,9 +75,13 @@ pub(crate) fn takeable(hold: &Hold, ticket_id: &str, now: Instant) -> Result<(),
     }
 }
 
-/// Whether a ticket in this status can be visited.
-pub(crate) fn visitable(status: Status) -> Result<(), Refused> {
-    match status {
+/// Whether a ticket that stands there can be visited.
+pub(crate) fn visitable(state: &ticket::State) -> Result<(), Refused> {
+    if matches!(state, ticket::State::Proposed { .. }) {
+        let detail = "the ticket waits for an agent's yes; set its owner first";
+        return Err(Refused::conflict("ticket_not_confirmed", detail));
+    }
+    match state.status() {
         Status::Acknowledged | Status::Pending | Status::Held | Status::InProgress => Ok(()),
         status => {
             Err(Refused::conflict("ticket_not_open", format!("the ticket is {status}; no visit is planned for it")))

@@ -13,6 +13,8 @@ pub const PUBLIC: &[&str] =
 
 /// Method, path as matched, roles.
 pub const ROUTES: &[(&str, &str, &[Role])] = &[
+    ("GET", "/v1/advisories", ALL),
+    ("GET", "/v1/advisories/{advisory_id}", ALL),
     ("GET", "/v1/alarms", ALL),
     ("GET", "/v1/alarms/{alarm_id}", ALL),
     ("POST", "/v1/dead-letters/replay", ADMINS),

@@ -30,6 +30,10 @@ pub enum Kind {
     AlarmRaised,
     /// An alarm was cleared.
     AlarmCleared,
+    /// An advisory came.
+    AdvisoryCreated,
+    /// A device is wanted to carry out a command.
+    CommandWanted,
     /// An appointment was made.
     AppointmentCreated,
     /// An appointment's state or time changed.
@@ -45,6 +49,8 @@ impl Kind {
             Self::TicketChanged => "forewarn.ticket.changed",
             Self::AlarmRaised => "forewarn.alarm.raised",
             Self::AlarmCleared => "forewarn.alarm.cleared",
+            Self::AdvisoryCreated => "forewarn.advisory.created",
+            Self::CommandWanted => "forewarn.command.wanted",
             Self::AppointmentCreated => "forewarn.appointment.created",
             Self::AppointmentChanged => "forewarn.appointment.changed",
         }
@@ -58,7 +64,7 @@ pub struct New<'a> {
     pub tenant: &'a TenantId,
     /// What it tells.
     pub kind: Kind,
-    /// The id of the ticket, alarm or appointment.
+    /// The id of the ticket, alarm, advisory, command or appointment.
     pub subject: &'a str,
     /// When it happened.
     pub at: Instant,

@@ -37,12 +37,17 @@ struct NewOutcome {
     profile: Option<String>,
     /// The ticket it belongs to.
     ticket_id: Option<String>,
+    /// The advisory that it answers.
+    advisory_id: Option<String>,
     /// What the finding is about.
     #[schema(example = "drum_bearing/wear")]
     fault_key: String,
     /// When it was found, or when the part was replaced; now if not given.
     #[schema(value_type = Option<String>, format = DateTime)]
     event_time: Option<Instant>,
+    /// When the device failed, if it did and that is known; not after `event_time`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    failure_time: Option<Instant>,
     /// How it ended.
     #[schema(value_type = String, example = "part_replaced")]
     disposition: Disposition,
@@ -119,6 +124,9 @@ fn outcome(caller: Caller, new: NewOutcome, now: Instant) -> Result<Outcome, Pro
         return Err(Problem::unprocessable(detail).at("part_replaced"));
     }
     body::optional_text("part_replaced", new.part_replaced.as_deref(), PART_MAX)?;
+    body::optional_text("advisory_id", new.advisory_id.as_deref(), ID_MAX)?;
+    let event_time = new.event_time.unwrap_or(now);
+    failure_time(new.failure_time, event_time)?;
     failure_mode(new.failure_mode.as_deref())?;
     Ok(Outcome {
         outcome_id,
@@ -126,8 +134,10 @@ fn outcome(caller: Caller, new: NewOutcome, now: Instant) -> Result<Outcome, Pro
         device_id: body::field("device_id", &new.device_id)?,
         profile: new.profile.map(|text| body::field("profile", &text)).transpose()?,
         ticket_id: new.ticket_id,
+        advisory_id: new.advisory_id,
         fault_key: body::field("fault_key", &new.fault_key)?,
-        event_time: new.event_time.unwrap_or(now),
+        event_time,
+        failure_time: new.failure_time,
         disposition: new.disposition,
         failure_mode: new.failure_mode,
         failure_mechanism: new.failure_mechanism.map(|code| code.to_string()),
@@ -136,6 +146,20 @@ fn outcome(caller: Caller, new: NewOutcome, now: Instant) -> Result<Outcome, Pro
         maintenance_activity: new.maintenance_activity.map(|code| code.to_string()),
         part_replaced: new.part_replaced,
     })
+}
+
+/// The longest id of an advisory.
+const ID_MAX: usize = 128;
+
+/// A device fails before that is found, or at that moment.
+pub(crate) fn failure_time(failed: Option<Instant>, found: Instant) -> Result<(), Problem> {
+    match failed {
+        Some(failed) if failed > found => {
+            let detail = format!("failure_time is {failed}; legal is up to {found}, when it was found");
+            Err(Problem::bad_request("failure_time", detail))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The longest part number.

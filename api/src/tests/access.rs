@@ -9,6 +9,8 @@ const EXPECTED: &str = "
 GET    /health/live                                   everybody
 GET    /health/ready                                  everybody
 GET    /metrics                                       everybody
+GET    /v1/advisories                                 agent analyst admin
+GET    /v1/advisories/{advisory_id}                   agent analyst admin
 GET    /v1/alarms                                     agent analyst admin
 GET    /v1/alarms/{alarm_id}                          agent analyst admin
 GET    /v1/appointments                               agent admin
@@ -154,7 +156,7 @@ async fn a_tenant_sees_nothing_of_another() {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         assert_eq!(world.ask("stranger", &line, body).await.status, 404, "{line}");
     }
-    for list in ["tickets", "alarms", "devices"] {
+    for list in ["tickets", "alarms", "advisories", "devices"] {
         let page = world.json("stranger", &format!("GET /v1/{list}"), "", StatusCode::OK).await;
         assert_eq!(page[list], json!([]));
     }

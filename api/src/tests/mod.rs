@@ -2,6 +2,7 @@
 //! through the whole router.
 
 mod access;
+mod advisory;
 mod dead_letter;
 mod desk;
 mod door;

@@ -45,8 +45,9 @@ async fn a_resolved_ticket_becomes_a_label_even_if_the_lake_was_away() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stop = CancellationToken::new();
     let server = tokio::spawn(crate::serve(listener, world.app.clone(), stop.clone()));
-    let db = &world.app.db;
-    until("delivered", || async { crate::outcome::store::in_line(db).await.unwrap() == 0 }).await;
+    // Counted last, so all else is done by then.
+    until("delivered", || async { world.metric("forewarn_outcomes_total").await == "1" }).await;
+    assert_eq!(crate::outcome::store::in_line(&world.app.db).await.unwrap(), 0);
     stop.cancel();
     server.await.unwrap().unwrap();
     let taken = lake.taken.lock().unwrap().clone();

@@ -10,7 +10,7 @@ use super::{
     rules,
     store::Whole,
 };
-use crate::{alarm::routes::AlarmJson, appointment::AppointmentJson};
+use crate::{advisory::routes::AdvisoryJson, alarm::routes::AlarmJson, appointment::AppointmentJson};
 
 /// Which tickets.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -43,7 +43,7 @@ pub(super) struct Page {
 /// A part to take along.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Part)]
-pub(super) struct PartJson {
+pub(crate) struct PartJson {
     /// The maker's part number.
     number: String,
     /// What it is.
@@ -74,6 +74,9 @@ pub(super) struct ResolutionJson {
     maintenance_activity: Option<Activity>,
     /// The part that went in.
     part_replaced: Option<String>,
+    /// When the device failed, if it did and somebody told.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    failure_time: Option<Instant>,
 }
 
 /// A ticket (TM Forum 621 names).
@@ -106,7 +109,7 @@ pub(super) struct TicketJson {
     status_change_reason: Option<&'static str>,
     /// The customer's face.
     owner: Option<String>,
-    /// X.733 severity; alarms only ever raise it.
+    /// X.733 severity; alarms and advisories only ever raise it.
     severity: &'static str,
     /// `critical`, `high`, `medium` or `low`.
     priority: &'static str,
@@ -128,6 +131,8 @@ pub(super) struct TicketJson {
     repeat_of: Option<String>,
     /// Alarms attached.
     alarm_count: u32,
+    /// Advisories attached.
+    advisory_count: u32,
     /// First contact with the customer, or first remote action.
     #[schema(value_type = Option<String>, format = DateTime)]
     first_contact: Option<Instant>,
@@ -157,6 +162,7 @@ impl From<&Ticket> for TicketJson {
             detection_method: found.detection_method,
             maintenance_activity: found.maintenance_activity,
             part_replaced: found.part_replaced.clone(),
+            failure_time: found.failure_time,
         });
         Self {
             ticket_id: ticket.ticket_id.clone(),
@@ -182,6 +188,7 @@ impl From<&Ticket> for TicketJson {
             reopen_count: ticket.reopen_count,
             repeat_of: ticket.repeat_of.clone(),
             alarm_count: ticket.alarm_count,
+            advisory_count: ticket.advisory_count,
             first_contact: ticket.first_contact,
             creation_date: ticket.creation_date,
             last_update: ticket.last_update,
@@ -232,6 +239,8 @@ pub(super) struct Detail {
     ticket: TicketJson,
     /// Its alarms, newest first; the latest 100.
     alarms: Vec<AlarmJson>,
+    /// Its advisories, newest first; the latest 100.
+    advisories: Vec<AdvisoryJson>,
     /// What happened to it, in order; the latest 1000 entries.
     history: Vec<EntryJson>,
     /// Visits promised for it, oldest first.
@@ -243,6 +252,7 @@ impl From<Whole> for Detail {
         Self {
             ticket: TicketJson::from(&whole.ticket),
             alarms: whole.alarms.into_iter().map(AlarmJson::from).collect(),
+            advisories: whole.advisories.into_iter().map(AdvisoryJson::from).collect(),
             history: whole.history.into_iter().map(EntryJson::from).collect(),
             appointments: whole.appointments.into_iter().map(AppointmentJson::from).collect(),
         }
@@ -340,4 +350,8 @@ pub(super) struct TicketPatch {
     pub(super) maintenance_activity: Option<Activity>,
     /// The part that went in; 1 to 64 characters.
     pub(super) part_replaced: Option<String>,
+    /// When the device failed, if it did and that is known; not in the future. Without it the first fault code of
+    /// severity major or critical on the ticket tells.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(super) failure_time: Option<Instant>,
 }

@@ -1,15 +1,15 @@
 //! A ticket: one fault of one device and what is done about it (TM Forum 621).
 //!
-//! In: alarms through triage, agents through the API. Out: tickets, history, events, outcomes. Promise: at most one
+//! In: alarms and advisories through triage, agents through the API. Out: tickets, history, events, outcomes. Promise: at most one
 //! open ticket per tenant, device and fault key, kept by a unique index; history is append-only and monotone in time;
-//! a closed ticket stays closed, recurrence opens a linked one. Never: severity lowered by an alarm.
+//! a closed ticket stays closed, recurrence opens a linked one. Never: severity lowered by an alarm or an advisory.
 //!
 //! The running example: the drum bearing of `wm-17` wears, a rule raises, a ticket is `acknowledged`; an agent calls
 //! (`inProgress`), the customer picks a slot, the bearing is replaced (`resolved`), a week later the drum still runs
 //! quietly (`closed`).
 
 pub mod iso14224;
-mod json;
+pub(crate) mod json;
 mod reason;
 pub mod routes;
 pub mod rules;
@@ -74,7 +74,7 @@ words!(
 words!(
     /// How a ticket came.
     Channel, "channel" {
-        /// By itself.
+        /// By itself: an alarm, or an advisory before there was one.
         Alarm = "alarm",
         /// An agent wrote it.
         Agent = "agent",
@@ -98,11 +98,20 @@ pub struct Resolution {
     pub maintenance_activity: Option<iso14224::Activity>,
     /// The part that went in.
     pub part_replaced: Option<String>,
+    /// When the device failed, if it did and somebody knows.
+    #[serde(default)]
+    pub failure_time: Option<Instant>,
 }
 
 /// Where a ticket stands and what that state knows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum State {
+    /// Opened by an advisory that wants an agent's yes: to take it as owner. Until then nobody is contacted or visited.
+    /// `acknowledged` in TM Forum's words, `awaiting_confirmation` in ours.
+    Proposed {
+        /// When.
+        at: Instant,
+    },
     /// Opened; perhaps somebody owns it already.
     Acknowledged {
         /// When.
@@ -179,7 +188,7 @@ impl State {
     /// The state's word.
     pub fn status(&self) -> Status {
         match self {
-            Self::Acknowledged { .. } => Status::Acknowledged,
+            Self::Proposed { .. } | Self::Acknowledged { .. } => Status::Acknowledged,
             Self::InProgress { .. } => Status::InProgress,
             Self::Pending { .. } => Status::Pending,
             Self::Held { .. } => Status::Held,
@@ -194,7 +203,8 @@ impl State {
     pub fn since(&self) -> Instant {
         match self {
             Self::InProgress { since, .. } | Self::Pending { since, .. } | Self::Held { since, .. } => *since,
-            Self::Acknowledged { at, .. }
+            Self::Proposed { at }
+            | Self::Acknowledged { at, .. }
             | Self::Resolved { at, .. }
             | Self::Closed { at, .. }
             | Self::Cancelled { at, .. }
@@ -205,6 +215,7 @@ impl State {
     /// The customer's face.
     pub fn owner(&self) -> Option<&str> {
         match self {
+            Self::Proposed { .. } => None,
             Self::InProgress { by, .. }
             | Self::Pending { by, .. }
             | Self::Held { by, .. }
@@ -219,7 +230,7 @@ impl State {
     /// The reason that belongs to the state, as a word.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::Acknowledged { .. } | Self::InProgress { .. } | Self::Resolved { .. } => None,
+            Self::Proposed { .. } | Self::Acknowledged { .. } | Self::InProgress { .. } | Self::Resolved { .. } => None,
             Self::Pending { reason, .. } => Some(reason.as_str()),
             Self::Held { reason, .. } => Some(reason.as_str()),
             Self::Closed { reason, .. } => Some(reason.as_str()),
@@ -250,7 +261,7 @@ pub struct Subject {
     pub profile: Option<ProfileName>,
     /// Maintainable item and failure mode.
     pub fault_key: FaultKey,
-    /// X.733 severity; alarms only ever raise it.
+    /// X.733 severity; alarms and advisories only ever raise it.
     pub severity: PerceivedSeverity,
     /// One line for the agent.
     pub title: String,
@@ -289,6 +300,8 @@ pub struct Ticket {
     pub repeat_of: Option<String>,
     /// Alarms attached.
     pub alarm_count: u32,
+    /// Advisories attached.
+    pub advisory_count: u32,
     /// When it was opened.
     pub creation_date: Instant,
     /// Its last change.

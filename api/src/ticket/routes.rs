@@ -62,7 +62,7 @@ async fn list(
     Ok(axum::Json(Page { tickets: page.iter().map(TicketJson::from).collect(), next }))
 }
 
-/// Shows a ticket with its alarms (the latest 100), its history and its appointments.
+/// Shows a ticket with its alarms and advisories (the latest 100 of each), its history and its appointments.
 #[utoipa::path(get, path = "/v1/tickets/{ticket_id}", tag = "tickets",
     params(("ticket_id" = String, Path, description = "Its id")), responses(
     (status = 200, description = "The ticket; its version as ETag", body = Detail),
@@ -166,6 +166,7 @@ async fn patch(
     headers: HeaderMap,
     body::Json(asked): body::Json<TicketPatch>,
 ) -> Result<Response, Problem> {
+    outcome::routes::failure_time(asked.failure_time, app.clock.now())?;
     let patch = Patch {
         if_match: if_match(&headers)?,
         step: step(&asked)?,
@@ -303,7 +304,8 @@ fn resolution(asked: &TicketPatch) -> Result<Option<Resolution>, Problem> {
         || asked.failure_cause.is_some()
         || asked.detection_method.is_some()
         || asked.maintenance_activity.is_some()
-        || asked.part_replaced.is_some();
+        || asked.part_replaced.is_some()
+        || asked.failure_time.is_some();
     let Some(disposition) = asked.disposition else {
         if codes {
             return Err(Problem::unprocessable("disposition is missing: the codes go with one").at("disposition"));
@@ -318,5 +320,6 @@ fn resolution(asked: &TicketPatch) -> Result<Option<Resolution>, Problem> {
         detection_method: asked.detection_method,
         maintenance_activity: asked.maintenance_activity,
         part_replaced: asked.part_replaced.clone(),
+        failure_time: asked.failure_time,
     }))
 }

@@ -152,9 +152,13 @@ pub fn step(state: State, step: Step, facts: &Facts) -> Result<State, Refusal> {
     })
 }
 
+/// The finer word of a ticket that waits for an agent's yes.
+pub const AWAITING_CONFIRMATION: &str = "awaiting_confirmation";
+
 /// The state in finer words.
 pub fn sub_status(state: &State, reopened: bool) -> &'static str {
     match state {
+        State::Proposed { .. } => AWAITING_CONFIRMATION,
         State::Acknowledged { owner: None, .. } => "awaiting_owner",
         State::Acknowledged { .. } => "awaiting_contact",
         State::InProgress { .. } if reopened => "reopened",

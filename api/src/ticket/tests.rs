@@ -17,6 +17,7 @@ fn resolution(disposition: Disposition) -> Resolution {
         detection_method: None,
         maintenance_activity: None,
         part_replaced: None,
+        failure_time: None,
     }
 }
 

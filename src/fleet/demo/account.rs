@@ -1,16 +1,18 @@
-//! The demo's account: what came in, what became of it, and which planted failures had a ticket before they happened.
+//! The demo's account: what came in, what became of it, which planted failures had a ticket before they happened, how many
+//! tickets were right, and whether probabilities came true; with models, and had only the rules spoken.
 
 use std::{fmt, sync::atomic::Ordering};
 
-use analytics::evaluate::{self, Failure, Raised};
 use anyhow::Context;
 use arrow::array::{AsArray, types::Int64Type};
 use schemas::time::Instant;
 use serde::Serialize;
+use serde_json::Value;
 
+use super::score::{self, By, Expected, Said};
 use crate::{
     client::Client,
-    fleet::simulate::{Course, KINDS, Planted, network::Sent},
+    fleet::simulate::{KINDS, Planted, network::Sent},
     server::Server,
 };
 
@@ -41,12 +43,32 @@ pub(super) struct Account {
     planted_failures: u64,
     /// Of these, those that wear brought: the others come at once and cannot be foreseen.
     planted_wear_failures: u64,
-    /// Of all, those that had a ticket for that component before they happened.
+    /// Of those by wear, those of which a ticket spoke between the onset and the failure.
     ticketed_before_failure: u64,
-    /// Median of the time from ticket to failure, in hours of device time.
+    /// The same as a share.
+    ticketed_share: Option<f64>,
+    /// The same share, had only the rules spoken.
+    ticketed_share_by_rules: Option<f64>,
+    /// Median of the time from that word to the failure, in hours of device time.
     median_lead_hours: Option<f64>,
-    /// Tickets for components in which nothing was planted.
+    /// The same, had only the rules spoken.
+    median_lead_hours_by_rules: Option<f64>,
+    /// Tickets that spoke while wear was under way.
+    true_tickets: u64,
+    /// Tickets for components in which nothing was under way.
     false_tickets: u64,
+    /// Tickets that spoke only after the failure: neither true nor false.
+    late_tickets: u64,
+    /// `true_tickets / (true_tickets + false_tickets)`.
+    precision: Option<f64>,
+    /// The same, had only the rules spoken.
+    precision_by_rules: Option<f64>,
+    /// Advisories, of all decisions.
+    advisories: u64,
+    /// Of these, those whose horizon is known to the end.
+    advisories_judged: u64,
+    /// Expected calibration error of these: how far the probabilities lie from how often it came true.
+    calibration_error: Option<f64>,
     /// Device time that passed, in days.
     device_days: f64,
 }
@@ -69,26 +91,14 @@ impl Account {
         let rows = number(client, &format!("select sum(n) as n from ({})", counts.join(" union all "))).await?;
         let alarms = number(client, "select count(distinct alarm_id) as n from alarm").await?;
 
-        let mut raised = Vec::new();
-        for ticket in client.all("/v1/tickets", "tickets").await? {
-            let text = |name: &str| ticket[name].as_str().with_context(|| format!("{name} of a ticket"));
-            raised.push(Raised {
-                device_id: text("device_id")?.to_owned(),
-                fault_key: text("fault_key")?.split('/').next().map(str::to_owned),
-                at: text("creation_date")?.parse()?,
-            });
-        }
-        let failure = |planted: &&Planted| Failure {
-            device_id: planted.device_id.to_string(),
-            fault_key: Some(planted.fault_key.component().to_owned()),
-            at: planted.failure,
-        };
-        let came: Vec<&Planted> = planted.iter().filter(|p| p.failure <= end).collect();
-        let happened: Vec<Failure> = came.iter().map(failure).collect();
-        let begun: Vec<Failure> = planted.iter().filter(|p| p.onset <= end).map(|p| failure(&p)).collect();
-        let foreseen = evaluate::lead(&raised, &happened, None)?;
-        // A ticket for wear that has begun and not yet failed is not false.
-        let justified = evaluate::lead(&raised, &begun, None)?;
+        let tickets = client.all("/v1/tickets", "tickets").await?.len() as u64;
+        let said = said(client).await?;
+        let expected = expected(client).await?;
+        let of_rules: Vec<Said> = said.iter().filter(|said| said.by == By::Rule).cloned().collect();
+        let whole = score::score(&said, planted, begin, end);
+        let rules = score::score(&of_rules, planted, begin, end);
+        let (calibration_error, advisories_judged) = score::calibration(&expected, planted, end);
+        let came = planted.iter().filter(|it| it.failure > begin && it.failure <= end).count() as u64;
         Ok(Self {
             acknowledged: durable - totals.internal - totals.refused,
             stored: totals.stored,
@@ -98,13 +108,23 @@ impl Account {
             left_on_devices: sent.left.load(Ordering::Relaxed),
             rows,
             alarms,
-            tickets: raised.len() as u64,
+            tickets,
             visits,
-            planted_failures: came.len() as u64,
-            planted_wear_failures: came.iter().filter(|p| p.course == Course::Wear).count() as u64,
-            ticketed_before_failure: foreseen.predicted as u64,
-            median_lead_hours: foreseen.median_lead_hours,
-            false_tickets: justified.false_tickets as u64,
+            planted_failures: came,
+            planted_wear_failures: whole.wear_failures,
+            ticketed_before_failure: whole.ticketed,
+            ticketed_share: whole.share(),
+            ticketed_share_by_rules: rules.share(),
+            median_lead_hours: whole.median_lead_hours,
+            median_lead_hours_by_rules: rules.median_lead_hours,
+            true_tickets: whole.true_tickets,
+            false_tickets: whole.false_tickets,
+            late_tickets: whole.late_tickets,
+            precision: whole.precision(),
+            precision_by_rules: rules.precision(),
+            advisories: expected.len() as u64,
+            advisories_judged,
+            calibration_error,
             device_days: end.hours_since(begin) / 24.0,
         })
     }
@@ -127,6 +147,51 @@ impl Account {
     }
 }
 
+/// Everything that was said on a ticket: alarms, and advisories that opened or joined one.
+async fn said(client: &Client) -> anyhow::Result<Vec<Said>> {
+    let mut said = Vec::new();
+    for (path, items, at) in
+        [("/v1/alarms", "alarms", "alarm_reporting_time"), ("/v1/advisories", "advisories", "advisory_reporting_time")]
+    {
+        for item in client.all(path, items).await? {
+            let Some(ticket_id) = item["ticket_id"].as_str() else { continue };
+            let fault_key = text(&item, "fault_key")?;
+            said.push(Said {
+                device_id: text(&item, "device_id")?.to_owned(),
+                component: fault_key.split('/').next().unwrap_or(fault_key).to_owned(),
+                ticket_id: ticket_id.to_owned(),
+                at: text(&item, at)?.parse()?,
+                by: match item["source"].as_str() {
+                    Some("rule") => By::Rule,
+                    Some(_) => By::Code,
+                    None => By::Advisory,
+                },
+            });
+        }
+    }
+    Ok(said)
+}
+
+/// Every probability that was said, of whatever decision.
+async fn expected(client: &Client) -> anyhow::Result<Vec<Expected>> {
+    let number = |item: &Value, name: &str| item[name].as_f64().with_context(|| format!("{name} of an advisory"));
+    let mut expected = Vec::new();
+    for item in client.all("/v1/advisories", "advisories").await? {
+        expected.push(Expected {
+            device_id: text(&item, "device_id")?.to_owned(),
+            fault_key: text(&item, "fault_key")?.to_owned(),
+            event_time: text(&item, "event_time")?.parse()?,
+            horizon_hours: number(&item, "horizon_hours")?,
+            probability: number(&item, "probability")?,
+        });
+    }
+    Ok(expected)
+}
+
+fn text<'a>(item: &'a Value, name: &str) -> anyhow::Result<&'a str> {
+    item[name].as_str().with_context(|| format!("{name} of an alarm or an advisory"))
+}
+
 async fn number(client: &Client, query: &str) -> anyhow::Result<u64> {
     let (_, batches) = client.sql(query).await?;
     let batch = batches.iter().find(|batch| batch.num_rows() == 1).context("one row")?;
@@ -143,14 +208,40 @@ impl fmt::Display for Account {
         )?;
         writeln!(f, "rows       {} in {:.1} days of device time", self.rows, self.device_days)?;
         writeln!(f, "alarms     {}   tickets {}   visits {}", self.alarms, self.tickets, self.visits)?;
+        let (hours, share) = (
+            |lead: Option<f64>| lead.map_or("none".into(), |hours| format!("{hours:.0} h")),
+            |share: Option<f64>| share.map_or("none".into(), |share| format!("{:.0} %", share * 100.0)),
+        );
         writeln!(
             f,
-            "failures   {} planted ({} by wear), {} with a ticket before they happened, median lead {}",
+            "failures   {} planted, {} by wear; of these {} ({}) with a ticket before they happened, median lead {}",
             self.planted_failures,
             self.planted_wear_failures,
             self.ticketed_before_failure,
-            self.median_lead_hours.map_or("none".into(), |hours| format!("{hours:.0} h"))
+            share(self.ticketed_share),
+            hours(self.median_lead_hours)
         )?;
-        write!(f, "false      {} tickets", self.false_tickets)
+        writeln!(
+            f,
+            "tickets    {} true, {} false, {} after the failure; precision {}",
+            self.true_tickets,
+            self.false_tickets,
+            self.late_tickets,
+            share(self.precision)
+        )?;
+        writeln!(
+            f,
+            "rules only {} of wear failures, median lead {}, precision {}",
+            share(self.ticketed_share_by_rules),
+            hours(self.median_lead_hours_by_rules),
+            share(self.precision_by_rules)
+        )?;
+        write!(
+            f,
+            "advisories {}, calibration error {} over the {} whose horizon is over",
+            self.advisories,
+            self.calibration_error.map_or("none".into(), |error| format!("{error:.3}")),
+            self.advisories_judged
+        )
     }
 }

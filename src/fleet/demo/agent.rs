@@ -16,6 +16,9 @@ const MIDDLE: (f64, f64) = (40.4168, -3.7038);
 const SPREAD: f64 = 0.12;
 const ZONE: &str = "Europe/Madrid";
 
+/// Who owns the tickets that waited for a yes.
+const OWNER: &str = "demo";
+
 /// Technicians: name and skills; together they can repair every simulated component.
 const TECHNICIANS: [(&str, &[&str]); 7] = [
     ("Alba", &["appliance", "mechanical", "electrical"]),
@@ -86,6 +89,9 @@ impl Agent {
         if !self.booked.insert(ticket_id.to_owned()) {
             return;
         }
+        if let Err(error) = self.take(ticket_id).await {
+            warn!(ticket_id, "ticket not taken: {error:#}");
+        }
         match self.earliest(ticket_id).await {
             Ok(Ok(window)) => {
                 self.visits += 1;
@@ -94,6 +100,16 @@ impl Agent {
             Ok(Err(shortfall)) => warn!(ticket_id, "no slot for this ticket: {shortfall}"),
             Err(error) => warn!(ticket_id, "visit not booked: {error:#}"),
         }
+    }
+
+    /// Says yes where a ticket waits for it: the agent becomes its owner.
+    async fn take(&self, ticket_id: &str) -> anyhow::Result<()> {
+        let path = format!("/v1/tickets/{ticket_id}");
+        let ticket = self.client.get(&path).await?;
+        if ticket["sub_status"] == "awaiting_confirmation" {
+            self.client.patch(&path, &json!({ "owner": OWNER })).await?;
+        }
+        Ok(())
     }
 
     /// The window of the visit booked, or why there is no slot.

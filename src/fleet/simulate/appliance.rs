@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Kind, Planted,
+    disturbance::{Disturbance, Silence},
     model::{self, Character, Metrics},
-    plant, profile_name,
+    profile_name,
 };
 use crate::fleet::device::Message;
 
@@ -36,23 +37,34 @@ pub struct Appliance {
     columns: bool,
     made: Instant,
     next_reading: Instant,
-    planted: Option<Planted>,
+    planted: Planted,
     history: Vec<Planted>,
+    /// Faults that were repaired since this was last asked.
+    repaired: Vec<(Instant, Planted)>,
+    /// Every disturbance so far; the last one is that of now, or lies ahead.
+    disturbances: Vec<Disturbance>,
+    silence: Silence,
     code_told: bool,
     telemetry_seq: i64,
     fault_seq: i64,
+    /// Chance of what is measured.
     rng: ChaCha8Rng,
+    /// Chance of faults: a stream of its own, so that noise does not decide when a device fails.
+    fault_rng: ChaCha8Rng,
+    /// Chance of disturbances and silences.
+    disturbance_rng: ChaCha8Rng,
     /// Chance of its network: a stream of its own, so that what is measured does not depend on what is sent.
     pub(super) network_rng: ChaCha8Rng,
 }
 
 impl Appliance {
     pub(super) fn new(kind: Kind, index: usize, start: Instant, mut rng: ChaCha8Rng) -> Self {
-        let network_rng = ChaCha8Rng::seed_from_u64(rng.random());
+        let mut of_its_own = || ChaCha8Rng::seed_from_u64(rng.random());
+        let (network_rng, mut fault_rng, mut disturbance_rng) = (of_its_own(), of_its_own(), of_its_own());
         #[allow(clippy::expect_used, reason = "letters, a dash and digits are a legal device id")]
         let device_id = DeviceId::parse(&format!("{}-{index:06}", kind.prefix)).expect("a legal device id");
         let character = Character::draw(&mut rng);
-        let planted = plant(&kind, &device_id, start, &mut rng);
+        let planted = Planted::draw(&kind, &device_id, start, true, &mut fault_rng);
         // Devices do not report at the same second.
         let offset = kind.cadence.mul_f64(rng.random_range(0.0..1.0));
         Self {
@@ -61,7 +73,10 @@ impl Appliance {
             columns: rng.random_bool(0.5),
             made: start.minus(Duration::from_secs(86_400 * rng.random_range(30..1500))),
             next_reading: start.plus(offset),
-            history: planted.iter().cloned().collect(),
+            history: vec![planted.clone()],
+            repaired: Vec::new(),
+            disturbances: vec![Disturbance::draw(start, &mut disturbance_rng)],
+            silence: Silence::draw(start, &mut disturbance_rng),
             code_told: false,
             telemetry_seq: 0,
             fault_seq: 0,
@@ -70,11 +85,18 @@ impl Appliance {
             character,
             planted,
             rng,
+            fault_rng,
+            disturbance_rng,
             network_rng,
         }
     }
 
-    /// Every fault planted so far, in order.
+    /// Every disturbance so far, in order; the last one may lie ahead.
+    pub fn disturbances(&self) -> &[Disturbance] {
+        &self.disturbances
+    }
+
+    /// Every fault planted so far, in order; the last one may lie ahead.
     pub fn planted(&self) -> &[Planted] {
         &self.history
     }
@@ -107,25 +129,46 @@ impl Appliance {
         let mut messages = vec![Message { topic, payload: payload.to_string().into(), retain: false }];
         let now = readings.last().map_or(self.next_reading, |(at, _)| *at);
         messages.extend(self.fault(tenant, now));
+        // Silence falls between reports, so that it is known beforehand when the next one is due.
+        if self.next_reading >= self.silence.begin {
+            let begin = self.next_reading;
+            while self.next_reading < self.silence.end {
+                self.next_reading = self.next_reading.plus(self.kind.cadence);
+            }
+            self.silence = Silence::draw(begin.max(self.silence.end), &mut self.disturbance_rng);
+        }
         messages
+    }
+
+    /// What was repaired since this was last asked, and when: each at [`REPAIR`] after its failure.
+    pub fn take_repaired(&mut self) -> Vec<(Instant, Planted)> {
+        std::mem::take(&mut self.repaired)
     }
 
     fn reading(&mut self) -> (Instant, Metrics) {
         let at = self.next_reading;
         self.next_reading = at.plus(self.kind.cadence);
-        if self.planted.as_ref().is_some_and(|planted| at >= planted.failure.plus(REPAIR)) {
-            self.planted = plant(&self.kind, &self.device_id, at, &mut self.rng);
-            self.history.extend(self.planted.clone());
+        let repair = self.planted.failure.plus(REPAIR);
+        if at >= repair {
+            let next = Planted::draw(&self.kind, &self.device_id, at, false, &mut self.fault_rng);
+            let before = std::mem::replace(&mut self.planted, next);
+            self.history.push(self.planted.clone());
+            self.repaired.push((repair, before));
             self.code_told = false;
         }
+        let mut disturbance = self.disturbances[self.disturbances.len() - 1];
+        if disturbance.is_over(at) {
+            disturbance = Disturbance::draw(disturbance.end(), &mut self.disturbance_rng);
+            self.disturbances.push(disturbance);
+        }
         let age_days = at.since(self.made).as_secs_f64() / 86_400.0;
-        let metrics =
-            model::read(self.kind.profile, &self.character, self.planted.as_ref(), age_days, at, &mut self.rng);
+        let state = model::State { planted: &self.planted, disturbance: &disturbance, age_days, at };
+        let metrics = model::read(self.kind.profile, &self.character, &state, &mut self.rng);
         (at, metrics)
     }
 
     fn fault(&mut self, tenant: &TenantId, now: Instant) -> Option<Message> {
-        let planted = self.planted.as_ref()?;
+        let planted = &self.planted;
         let code = planted.code?;
         if self.code_told || now < planted.failure {
             return None;

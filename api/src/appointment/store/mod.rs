@@ -241,7 +241,7 @@ pub(crate) async fn calendar_texts(
 async fn work(tx: &mut SqliteConnection, tenant: &TenantId, ticket_id: &str) -> Result<Work, Refused> {
     let missing = || Refused::NotFound { what: "ticket", id: ticket_id.to_owned() };
     let ticket = ticket::store::get(tx, tenant, ticket_id).await?.ok_or_else(missing)?;
-    rules::visitable(ticket.state.status())?;
+    rules::visitable(&ticket.state)?;
     let ticket::Subject { device_id, skills, repair, .. } = ticket.subject;
     // A visit takes a while even where the profile knows no repair time.
     Ok(Work { device_id, skills, repair: repair.max(MIN_VISIT) })

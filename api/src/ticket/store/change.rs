@@ -16,7 +16,7 @@ use super::super::{
     rules::{self, Facts, Refusal, Step},
 };
 use super::{row, tell};
-use crate::{appointment, event, outcome, store};
+use crate::{advisory, alarm, appointment, command, event, outcome, store};
 
 /// What an agent changes at once.
 #[derive(Debug, Clone, Default)]
@@ -78,6 +78,7 @@ pub async fn patch(
     // The ticket's own time never goes back, whatever the clock does.
     let at = by.now.max(ticket.last_update);
     ticket.last_update = at;
+    let confirmed = matches!(ticket.state, State::Proposed { .. }) && patch.owner.is_some();
     if let Some(owner) = patch.owner.filter(|owner| ticket.state.owner() != Some(owner)) {
         let text = match ticket.state.owner() {
             Some(before) => format!("owner {before} hands over to {owner}"),
@@ -107,12 +108,15 @@ pub async fn patch(
         take(&mut tx, &mut ticket, step, &facts, by.actor, "").await?;
         kind = event::Kind::TicketStatusChanged;
     }
+    if confirmed {
+        command::store::want_self_test(&mut tx, &ticket, at).await?;
+    }
     save(&mut tx, &mut ticket, kind).await?;
     tx.commit().await?;
     Ok(ticket)
 }
 
-async fn save(tx: &mut SqliteConnection, ticket: &mut Ticket, kind: event::Kind) -> Result<(), sqlx::Error> {
+pub(super) async fn save(tx: &mut SqliteConnection, ticket: &mut Ticket, kind: event::Kind) -> Result<(), sqlx::Error> {
     if !row::update(tx, ticket).await? {
         return Err(row::Conflict.into());
     }
@@ -129,7 +133,7 @@ fn sub_status(ticket: &Ticket) -> String {
 
 fn owned(state: State, owner: String) -> Result<State, PatchError> {
     Ok(match state {
-        State::Acknowledged { at, .. } => State::Acknowledged { at, owner: Some(owner) },
+        State::Proposed { at } | State::Acknowledged { at, .. } => State::Acknowledged { at, owner: Some(owner) },
         State::InProgress { since, .. } => State::InProgress { by: owner, since },
         State::Pending { since, reason, .. } => State::Pending { by: owner, since, reason },
         State::Held { since, reason, .. } => State::Held { by: owner, since, reason },
@@ -160,7 +164,7 @@ async fn take(
     let text = if text.is_empty() { reason.unwrap_or(&ticket.sub_status) } else { text };
     let entry = NewEntry { at: facts.now, actor, kind: EntryKind::Status, change: Some((from, to)), text };
     super::note(tx, &ticket.ticket_id, &entry).await?;
-    if let Some(outcome) = learned(ticket) {
+    if let Some(outcome) = learned(tx, ticket).await? {
         outcome::store::enqueue(tx, &outcome, facts.now).await?;
     }
     if !to.is_open() {
@@ -171,7 +175,7 @@ async fn take(
 }
 
 /// What a ticket that just ended teaches. Its id tells the round, so that saying it again is the same outcome.
-fn learned(ticket: &Ticket) -> Option<Outcome> {
+async fn learned(tx: &mut SqliteConnection, ticket: &Ticket) -> Result<Option<Outcome>, sqlx::Error> {
     let none = |disposition| Resolution {
         disposition,
         failure_mode: None,
@@ -180,21 +184,29 @@ fn learned(ticket: &Ticket) -> Option<Outcome> {
         detection_method: None,
         maintenance_activity: None,
         part_replaced: None,
+        failure_time: None,
     };
     let found = match &ticket.state {
         State::Resolved { resolution, .. } => resolution.clone(),
         State::Rejected { reason: RejectReason::FalseAlarm, .. } => none(Disposition::FalseAlarm),
-        _ => return None,
+        _ => return Ok(None),
+    };
+    let (tenant, ticket_id) = (&ticket.tenant, ticket.ticket_id.as_str());
+    let failure_time = match (found.failure_time, found.disposition.confirms_fault()) {
+        (None, Some(true)) => alarm::store::first_grave_code(tx, tenant, ticket_id).await?,
+        (told, _) => told,
     };
     let word = |word: Option<&'static str>| word.map(str::to_owned);
-    Some(Outcome {
+    Ok(Some(Outcome {
         outcome_id: format!("{}.{}", ticket.ticket_id, ticket.reopen_count),
         tenant: ticket.tenant.clone(),
         device_id: ticket.subject.device_id.clone(),
         profile: ticket.subject.profile.clone(),
         ticket_id: Some(ticket.ticket_id.clone()),
+        advisory_id: advisory::store::first_of(tx, tenant, ticket_id).await?,
         fault_key: ticket.subject.fault_key.clone(),
         event_time: ticket.state.since(),
+        failure_time,
         disposition: found.disposition,
         failure_mode: found.failure_mode,
         failure_mechanism: word(found.failure_mechanism.map(|code| code.as_str())),
@@ -202,7 +214,7 @@ fn learned(ticket: &Ticket) -> Option<Outcome> {
         detection_method: word(found.detection_method.map(|code| code.as_str())),
         maintenance_activity: word(found.maintenance_activity.map(|code| code.as_str())),
         part_replaced: found.part_replaced,
-    })
+    }))
 }
 
 /// Counts an alarm in, raises the severity if the alarm is worse. Saved, told of if something else than the count changed.

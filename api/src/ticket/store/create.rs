@@ -12,7 +12,7 @@ use sqlx::SqlitePool;
 
 use super::super::{Channel, Entry, Subject, Ticket, TicketType};
 use crate::{
-    alarm, appointment, device,
+    advisory, alarm, appointment, device,
     idempotency::{self, Answer, Key, Known},
     store::write,
 };
@@ -128,13 +128,16 @@ pub struct Whole {
     pub ticket: Ticket,
     /// Newest first; the latest [`ALARMS_MAX`].
     pub alarms: Vec<alarm::Kept>,
+    /// Newest first; the latest [`ALARMS_MAX`].
+    pub advisories: Vec<advisory::Kept>,
     /// In order.
     pub history: Vec<Entry>,
     /// Oldest first.
     pub appointments: Vec<appointment::Appointment>,
 }
 
-/// The most alarms shown with a ticket; `/v1/alarms?ticket_id=` has all.
+/// The most alarms and the most advisories shown with a ticket; `/v1/alarms?ticket_id=` and `/v1/advisories?ticket_id=`
+/// have all.
 pub const ALARMS_MAX: u32 = 100;
 
 /// A ticket with all that belongs to it, read at one moment.
@@ -145,9 +148,12 @@ pub async fn whole(pool: &SqlitePool, tenant: &TenantId, ticket_id: &str) -> Res
     };
     let filter =
         alarm::store::Filter { ticket_id: Some(ticket_id.to_owned()), limit: ALARMS_MAX, ..Default::default() };
+    let advisories =
+        advisory::store::Filter { ticket_id: Some(ticket_id.to_owned()), limit: ALARMS_MAX, ..Default::default() };
     Ok(Some(Whole {
         ticket,
         alarms: alarm::store::list(&mut *tx, tenant, &filter).await?,
+        advisories: advisory::store::list(&mut *tx, tenant, &advisories).await?,
         history: super::history(&mut tx, ticket_id).await?,
         appointments: appointment::store::for_ticket(&mut tx, tenant, ticket_id).await?,
     }))

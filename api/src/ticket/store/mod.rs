@@ -1,6 +1,7 @@
 //! The tickets' SQL. Functions that take a connection run inside the caller's transaction; those that take the pool are
 //! whole transactions.
 
+mod advise;
 mod change;
 mod create;
 mod row;
@@ -15,11 +16,27 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 use super::{Entry, EntryKind, NewEntry, Resolution, State, Status, Subject, Ticket, rules};
 use crate::{event, id};
 
+pub(crate) use advise::{attach_advisory, confirm};
 pub use change::{BookError, By, Patch, PatchError, booked, patch, settle, unbooked};
 pub(crate) use change::{attach, reopen};
 pub use create::{ALARMS_MAX, Create, Created, Whole, create, whole};
 
-/// Opens a ticket: row, history, event. Fails on the unique index if the fault has an open one.
+/// How a ticket is opened.
+#[derive(Debug, Clone)]
+pub struct Opening<'a> {
+    /// The customer's face, if chosen.
+    pub owner: Option<String>,
+    /// Whether an agent has to say yes first.
+    pub proposed: bool,
+    /// The closed ticket whose fault came back.
+    pub repeat_of: Option<String>,
+    /// When.
+    pub at: Instant,
+    /// Who: a token's name, or `triage`.
+    pub actor: &'a str,
+}
+
+/// Opens a ticket that needs nobody's yes.
 pub async fn insert(
     tx: &mut SqliteConnection,
     tenant: &TenantId,
@@ -29,7 +46,18 @@ pub async fn insert(
     at: Instant,
     actor: &str,
 ) -> Result<Ticket, sqlx::Error> {
-    let state = State::Acknowledged { at, owner };
+    open(tx, tenant, subject, Opening { owner, proposed: false, repeat_of, at, actor }).await
+}
+
+/// Opens a ticket: row, history, event. Fails on the unique index if the fault has an open one.
+pub async fn open(
+    tx: &mut SqliteConnection,
+    tenant: &TenantId,
+    subject: &Subject,
+    opening: Opening<'_>,
+) -> Result<Ticket, sqlx::Error> {
+    let Opening { owner, proposed, repeat_of, at, actor } = opening;
+    let state = if proposed { State::Proposed { at } } else { State::Acknowledged { at, owner } };
     let mut ticket = Ticket {
         number: 0,
         ticket_id: id::new(at),
@@ -41,6 +69,7 @@ pub async fn insert(
         first_contact: None,
         repeat_of,
         alarm_count: 0,
+        advisory_count: 0,
         creation_date: at,
         last_update: at,
         resolution_date: None,
@@ -49,6 +78,7 @@ pub async fn insert(
     ticket.number = row::insert(tx, &ticket).await?;
     let text = match &ticket.repeat_of {
         Some(earlier) => format!("opened; repeat of {earlier}"),
+        None if proposed => "opened, and waits for an agent to take it".to_owned(),
         None => "opened".to_owned(),
     };
     let entry = NewEntry { at, actor, kind: EntryKind::Created, change: None, text: &text };

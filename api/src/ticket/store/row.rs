@@ -45,8 +45,8 @@ pub(super) async fn insert(tx: &mut SqliteConnection, ticket: &Ticket) -> Result
 /// Writes what may change, and counts the version up. False where somebody else changed it first.
 pub(super) async fn update(tx: &mut SqliteConnection, ticket: &mut Ticket) -> Result<bool, sqlx::Error> {
     let update = "update ticket set status = ?, sub_status = ?, since = ?, owner = ?, reason = ?, resolution = ?, \
-                  severity = ?, priority = ?, reopen_count = ?, first_contact = ?, alarm_count = ?, last_update = ?, \
-                  resolution_date = ?, version = version + 1 where ticket_id = ? and version = ?";
+                  severity = ?, priority = ?, reopen_count = ?, first_contact = ?, alarm_count = ?, advisory_count = ?, \
+                  last_update = ?, resolution_date = ?, version = version + 1 where ticket_id = ? and version = ?";
     let done = sqlx::query(update)
         .bind(ticket.state.status().as_str())
         .bind(&ticket.sub_status)
@@ -59,6 +59,7 @@ pub(super) async fn update(tx: &mut SqliteConnection, ticket: &mut Ticket) -> Re
         .bind(ticket.reopen_count)
         .bind(ticket.first_contact.map(Instant::micros))
         .bind(ticket.alarm_count)
+        .bind(ticket.advisory_count)
         .bind(ticket.last_update.micros())
         .bind(ticket.resolution_date.map(Instant::micros))
         .bind(&ticket.ticket_id)
@@ -113,6 +114,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Ticket, sqlx::Error> {
         first_contact: at(row, "first_contact")?,
         repeat_of: row.try_get("repeat_of")?,
         alarm_count: row.try_get("alarm_count")?,
+        advisory_count: row.try_get("advisory_count")?,
         creation_date: Instant::from_micros(row.try_get("creation_date")?),
         last_update: Instant::from_micros(row.try_get("last_update")?),
         resolution_date: at(row, "resolution_date")?,
@@ -125,6 +127,9 @@ fn state(row: &SqliteRow) -> Result<State, sqlx::Error> {
     let since = Instant::from_micros(row.try_get("since")?);
     let by = || owner.clone().ok_or_else(|| decode("owner")("a ticket in work without an owner"));
     Ok(match parsed::<Status>(row, "status")? {
+        Status::Acknowledged if row.try_get::<String, _>("sub_status")? == rules::AWAITING_CONFIRMATION => {
+            State::Proposed { at: since }
+        }
         Status::Acknowledged => State::Acknowledged { at: since, owner },
         Status::InProgress => State::InProgress { by: by()?, since },
         Status::Pending => State::Pending { by: by()?, since, reason: parsed(row, "reason")? },

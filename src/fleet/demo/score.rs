@@ -1,0 +1,248 @@
+//! What was said held against what was planted (pure).
+//!
+//! In: what was said of components, and when; what the simulator planted. Out: how many wear failures were spoken of on a
+//! ticket before they happened, how early, and how many tickets spoke of something that was so. Promise: a word counts
+//! for a failure only between its onset and the failure; luck before the onset counts for nothing. Never: a sudden
+//! failure asked of anybody.
+//!
+//! | a ticket on a component | is |
+//! |---|---|
+//! | spoken of while wear was under way | true |
+//! | spoken of only after the component had failed | late: neither true nor false |
+//! | spoken of, and nothing was the matter | false |
+
+use std::collections::BTreeMap;
+
+use foresight::measure;
+use schemas::time::Instant;
+
+use crate::fleet::simulate::{Course, Planted};
+
+/// Bins of the reliability diagram behind the calibration error: the usual ten.
+const BINS: usize = 10;
+
+/// Who said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// A rule of the profile.
+    Rule,
+    /// A fault code of the device.
+    Code,
+    /// An advisory that opened or joined a ticket.
+    Advisory,
+}
+
+/// Something that was said of a component on a ticket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) device_id: String,
+    pub(super) component: String,
+    pub(super) ticket_id: String,
+    pub(super) at: Instant,
+    pub(super) by: By,
+}
+
+/// A probability that was said.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Expected {
+    pub(super) device_id: String,
+    pub(super) fault_key: String,
+    pub(super) event_time: Instant,
+    pub(super) horizon_hours: f64,
+    pub(super) probability: f64,
+}
+
+/// How good it was.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Score {
+    pub(super) wear_failures: u64,
+    pub(super) ticketed: u64,
+    /// Median of the time from the first word to the failure.
+    pub(super) median_lead_hours: Option<f64>,
+    pub(super) true_tickets: u64,
+    pub(super) false_tickets: u64,
+    pub(super) late_tickets: u64,
+}
+
+impl Score {
+    /// Ticketed wear failures among all.
+    pub(super) fn share(&self) -> Option<f64> {
+        (self.wear_failures > 0).then(|| self.ticketed as f64 / self.wear_failures as f64)
+    }
+
+    /// True tickets among true and false ones.
+    pub(super) fn precision(&self) -> Option<f64> {
+        let spoken = self.true_tickets + self.false_tickets;
+        (spoken > 0).then(|| self.true_tickets as f64 / spoken as f64)
+    }
+}
+
+fn about(said: &Said, planted: &Planted) -> bool {
+    said.device_id == planted.device_id.as_str() && said.component == planted.fault_key.component()
+}
+
+/// Holds what was said between `begin` and `end` against what failed in that time.
+pub(super) fn score(said: &[Said], planted: &[Planted], begin: Instant, end: Instant) -> Score {
+    let mut score = Score::default();
+    let mut leads = Vec::new();
+    for failed in planted.iter().filter(|it| it.course == Course::Wear && it.failure > begin && it.failure <= end) {
+        score.wear_failures += 1;
+        let first =
+            said.iter().filter(|said| about(said, failed) && wearing(failed, said.at)).map(|said| said.at).min();
+        if let Some(first) = first {
+            score.ticketed += 1;
+            leads.push(failed.failure.hours_since(first));
+        }
+    }
+    leads.sort_by(f64::total_cmp);
+    score.median_lead_hours = median(&leads);
+    let mut tickets: BTreeMap<&str, Vec<&Said>> = BTreeMap::new();
+    for said in said {
+        tickets.entry(&said.ticket_id).or_default().push(said);
+    }
+    for words in tickets.values() {
+        let any = |holds: fn(&Planted, Instant) -> bool| {
+            words.iter().any(|said| planted.iter().any(|it| about(said, it) && holds(it, said.at)))
+        };
+        match () {
+            () if any(wearing) => score.true_tickets += 1,
+            () if any(failed) => score.late_tickets += 1,
+            () => score.false_tickets += 1,
+        }
+    }
+    score
+}
+
+fn wearing(planted: &Planted, at: Instant) -> bool {
+    planted.onset <= at && at < planted.failure
+}
+
+/// Everything is true of a component that failed before, until nobody remembers.
+fn failed(planted: &Planted, at: Instant) -> bool {
+    planted.failure <= at
+}
+
+/// Expected calibration error of what was said, against failures within each horizon; and how many words that are. What
+/// reaches beyond the end and did not fail yet, or was said of what had failed, is left out.
+pub(super) fn calibration(expected: &[Expected], planted: &[Planted], end: Instant) -> (Option<f64>, u64) {
+    let (mut said, mut events) = (Vec::new(), Vec::new());
+    for word in expected {
+        let until = word.event_time.plus(std::time::Duration::from_secs_f64(word.horizon_hours.max(0.0) * 3600.0));
+        let mut same = planted
+            .iter()
+            .filter(|it| it.device_id.as_str() == word.device_id && it.fault_key.as_str() == word.fault_key);
+        let failure = same.find(|it| it.failure > word.event_time && it.failure <= until.min(end));
+        if failure.is_none() && until > end {
+            continue;
+        }
+        said.push(word.probability);
+        events.push(failure.is_some());
+    }
+    (measure::calibration_error(&said, &events, BINS), said.len() as u64)
+}
+
+fn median(ascending: &[f64]) -> Option<f64> {
+    let middle = ascending.len() / 2;
+    match ascending.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(ascending[middle]),
+        _ => Some(f64::midpoint(ascending[middle - 1], ascending[middle])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fleet::simulate::fault::Curve;
+
+    fn day(day: u64) -> Instant {
+        Instant::EPOCH.plus(Duration::from_secs(86_400 * day))
+    }
+
+    /// A bearing that wears from day 10 on and fails on day 20; a board that breaks on day 12.
+    fn planted() -> Vec<Planted> {
+        let wear = Planted {
+            device_id: "wm-1".parse().unwrap(),
+            fault_key: "drum_bearing/wear".parse().unwrap(),
+            course: Course::Wear,
+            onset: day(10),
+            failure: day(20),
+            curve: Curve::Linear,
+            level: 1.0,
+            code: None,
+        };
+        let sudden = Planted {
+            device_id: "wm-2".parse().unwrap(),
+            fault_key: "control_board/breakdown".parse().unwrap(),
+            course: Course::Sudden,
+            onset: day(12),
+            failure: day(12),
+            ..wear.clone()
+        };
+        vec![wear, sudden]
+    }
+
+    fn said(device_id: &str, component: &str, ticket_id: &str, at: u64) -> Said {
+        let (device_id, component, ticket_id) = (device_id.into(), component.into(), ticket_id.into());
+        Said { device_id, component, ticket_id, at: day(at), by: By::Rule }
+    }
+
+    #[test]
+    fn a_word_counts_while_wear_is_under_way() {
+        for (words, ticketed, lead, tickets) in [
+            (vec![said("wm-1", "drum_bearing", "t", 15)], 1, Some(120.0), (1, 0, 0)),
+            (
+                vec![said("wm-1", "drum_bearing", "t", 15), said("wm-1", "drum_bearing", "t", 12)],
+                1,
+                Some(192.0),
+                (1, 0, 0),
+            ),
+            // Luck: nothing was the matter then, and nobody spoke later.
+            (vec![said("wm-1", "drum_bearing", "t", 9)], 0, None, (0, 1, 0)),
+            (
+                vec![said("wm-1", "drum_bearing", "t", 9), said("wm-1", "drum_bearing", "t", 19)],
+                1,
+                Some(24.0),
+                (1, 0, 0),
+            ),
+            (vec![said("wm-1", "drum_bearing", "t", 20)], 0, None, (0, 0, 1)),
+            (vec![said("wm-1", "drain_pump", "t", 15)], 0, None, (0, 1, 0)),
+            (vec![said("wm-2", "control_board", "t", 13)], 0, None, (0, 0, 1)),
+            (vec![], 0, None, (0, 0, 0)),
+        ] {
+            let score = score(&words, &planted(), day(0), day(30));
+            assert_eq!(
+                (score.wear_failures, score.ticketed, score.median_lead_hours),
+                (1, ticketed, lead),
+                "{words:?}"
+            );
+            assert_eq!((score.true_tickets, score.false_tickets, score.late_tickets), tickets, "{words:?}");
+        }
+        assert_eq!(score(&[], &planted(), day(20), day(30)).wear_failures, 0, "it failed before the beginning");
+        assert_eq!(score(&[], &planted(), day(0), day(19)).share(), None, "nothing has failed yet");
+    }
+
+    #[test]
+    fn what_is_not_known_yet_is_no_error_of_calibration() {
+        let expected = |fault_key: &str, at, probability| Expected {
+            device_id: "wm-1".into(),
+            fault_key: fault_key.into(),
+            event_time: day(at),
+            horizon_hours: 240.0,
+            probability,
+        };
+        let bearing = "drum_bearing/wear";
+        // Came true; came to nothing; open at the end; came true although its horizon is not over.
+        let words = [
+            expected(bearing, 12, 1.0),
+            expected(bearing, 2, 0.0),
+            expected("drain_pump/blocked", 18, 0.9),
+            expected(bearing, 15, 1.0),
+        ];
+        assert_eq!(calibration(&words, &planted(), day(22)), (Some(0.0), 3));
+        let (error, count) = calibration(&[expected(bearing, 2, 1.0)], &planted(), day(22));
+        assert_eq!((error, count), (Some(1.0), 1));
+    }
+}
