@@ -27,4 +27,3 @@ pub mod indicator;
 pub mod life;
 pub mod measure;
 pub mod plot;
-
