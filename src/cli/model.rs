@@ -301,7 +301,7 @@ fn say_backtest(profile: &str, report: &Report) {
     let share = |share: Option<f64>| share.map_or("    -".into(), |share| format!("{:>4.0} %", share * 100.0));
     let row = |who: &str, month: &Month| {
         println!(
-            "{:<8} {who:<7} {:>8} {:>8} {:>6} {:>6}  {}  {}  {:>6} {:>8.1}",
+            "{:<20} {who:<7} {:>8} {:>8} {:>6} {:>6}  {}  {}  {:>6} {:>8.1}",
             month.month,
             month.failures,
             month.predicted,
@@ -314,13 +314,14 @@ fn say_backtest(profile: &str, report: &Report) {
         );
     };
     println!("{profile}");
-    println!("month    by      failures foretold tickets false  precision recall    lead     cost");
+    println!("month                by      failures foretold tickets false  precision recall    lead     cost");
     for (who, months, all) in
         [("models", &report.months, &report.all), ("rules", &report.rules_months, &report.rules_all)]
     {
         months.iter().for_each(|month| row(who, month));
         row(who, all);
     }
+    report.components.iter().filter(|it| it.failures + it.tickets > 0).for_each(|it| row("models", it));
     println!("waiting for every failure would have cost {:.1}", report.cost_of_waiting);
     if let Some(error) = report.calibration_error {
         println!("calibration error {error:.4} over {} probabilities", report.probabilities);

@@ -64,7 +64,7 @@ pub struct Ticket {
 /// One month, or the whole.
 #[derive(Debug, Clone, Serialize)]
 pub struct Month {
-    /// Such as `2026-09`; `all` for the whole.
+    /// Such as `2026-09`; `all` for the whole; a component's name where it is one component's whole.
     pub month: String,
     /// Failures that happened.
     pub failures: u64,
@@ -93,6 +93,8 @@ pub struct Report {
     pub months: Vec<Month>,
     /// The whole of it.
     pub all: Month,
+    /// By component: wear can be foretold, what comes at once cannot.
+    pub components: Vec<Month>,
     /// Rules alone.
     pub rules_months: Vec<Month>,
     /// The whole of them.
@@ -217,11 +219,18 @@ pub fn report(
         let of = |name: String| figures(&name, tickets, &failures, components, end, |at| month(at) == name);
         names.into_iter().map(of).collect()
     };
+    let by_component = |name: &String| {
+        let own: Vec<Ticket> = replay.tickets.iter().filter(|ticket| ticket.component == *name).cloned().collect();
+        let happened: Vec<Failure> =
+            failures.iter().filter(|failure| failure.fault_key.as_deref() == Some(name)).cloned().collect();
+        figures(name, &own, &happened, components, end, |_| true)
+    };
     let (said, came): (Vec<f64>, Vec<bool>) = replay.said.iter().copied().unzip();
     let cost = |failure: &Failure| costs(components, failure.fault_key.as_deref().unwrap_or_default()).failure;
     Ok(Report {
         months: months(&replay.tickets)?,
         all: figures("all", &replay.tickets, &failures, components, end, |_| true)?,
+        components: components.keys().map(by_component).collect::<Result<_, _>>()?,
         rules_months: months(&rules)?,
         rules_all: figures("all", &rules, &failures, components, end, |_| true)?,
         cost_of_waiting: failures.iter().map(cost).sum(),

@@ -16,7 +16,7 @@ use arrow::{
 };
 use foresight::daily::{Day, Days, Sum};
 use polars::prelude::{
-    ChunkedArray, Column, DataFrame, DataType, Expr, Float64Type, Int64Type, IntoLazy, NamedFrom, PolarsError,
+    ChunkedArray, Column, DataFrame, DataType, Expr, Float64Type, Int64Type, IntoLazy, PlSmallStr, PolarsError,
     PolarsNumericType, PolarsResult, Series, SortMultipleOptions, StringChunked, col, lit, when,
 };
 
@@ -61,7 +61,9 @@ pub fn days(
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
         let next = import(batch)?;
         match &mut frame {
-            Some(frame) => drop(frame.vstack_mut(&next).map_err(FrameError::from)?),
+            Some(frame) => {
+                frame.vstack_mut(&next).map_err(FrameError::from)?;
+            }
             None => frame = Some(next),
         }
     }
@@ -100,7 +102,7 @@ fn handed_over(name: &str, column: &ArrayRef) -> Result<Series, FrameError> {
         (field, array)
     };
     drop(field);
-    Ok(Series::try_from((name.into(), vec![array]))?)
+    Ok(Series::try_from((PlSmallStr::from_str(name), vec![array]))?)
 }
 
 /// Per channel: count, mean, squares, min, max, first and last with their instants, and the sums with time.

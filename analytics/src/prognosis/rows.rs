@@ -27,8 +27,11 @@ impl Columns {
             let column: &ArrayRef = batch.column_by_name(name).ok_or_else(missing)?;
             Ok(cast(column, &DataType::Float64).map_err(|_| missing())?.as_primitive::<Float64Type>().clone())
         };
-        let regime = channel.when.as_ref().map(|when| Ok((numbers(&when.metric)?, when.at_least)));
-        Ok(Self { value: numbers(&channel.metric)?, regime: regime.transpose()? })
+        let regime = match &channel.when {
+            Some(when) => Some((numbers(&when.metric)?, when.at_least)),
+            None => None,
+        };
+        Ok(Self { value: numbers(&channel.metric)?, regime })
     }
 
     /// NaN where it was not measured, or in another regime.

@@ -43,7 +43,9 @@ pub struct Report {
     pub standing: Option<Standing>,
     /// Why it stands there, or why there is none.
     pub reason: String,
-    /// Failures learnt from.
+    /// Failures that were told, in the whole history.
+    pub told_failures: u64,
+    /// Of these, those learnt from.
     pub failures: u64,
     /// Landmarks learnt from.
     pub rows: u64,
@@ -82,7 +84,9 @@ pub async fn profile(
                     profile: history.profile.name.clone(),
                     fault_key: target.fault_key.clone(),
                 };
-                reports.push(one(&history, &target, &registry, &key, made, &settings)?);
+                let mut report = one(&history, &target, &registry, &key, made, &settings)?;
+                report.told_failures = failures;
+                reports.push(report);
             }
         }
         Ok(reports)
@@ -106,6 +110,7 @@ fn one(
         version: None,
         standing: None,
         reason: String::new(),
+        told_failures: 0,
         failures: 0,
         rows: 0,
         later: None,

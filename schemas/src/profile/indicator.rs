@@ -65,7 +65,7 @@ impl Statistic {
 }
 
 /// One indicator.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Indicator {
     /// `{metric}_{statistic}_{days}d`: the feature's name in models.
     pub name: String,
