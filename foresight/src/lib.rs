@@ -7,7 +7,15 @@
 //! | module | noun |
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`codes`] | which fault codes come next |
+//! | [`decide`] | act or not, by expected cost |
+//! | [`drift`] | whether features and probabilities are still those of the training |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod boost;
+pub mod codes;
+pub mod decide;
+pub mod drift;
 pub mod evaluate;
+pub mod survival;

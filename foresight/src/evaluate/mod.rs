@@ -4,6 +4,8 @@
 //! Promise: the features and models are those of production; one configuration for all subsets of a set. Never: a
 //! look ahead, a number tuned to one file.
 
+pub mod alpi;
 mod input;
+pub mod weibull;
 
 pub use self::input::{EvaluateError, open, text};
