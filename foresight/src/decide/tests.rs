@@ -51,8 +51,9 @@ proptest! {
     fn dearer_failures_and_cheaper_visits_never_mean_less(p in 0.0_f64..1.0, by in 0.0_f64..500.0, avoided in 0.0_f64..1.0) {
         let costs = Costs { avoided, ..PUMP };
         let action = decide(p, costs).unwrap().action;
-        prop_assert!(action <= decide(p, Costs { failure: costs.failure + by, ..costs }).unwrap().action);
-        prop_assert!(action >= decide(p, Costs { visit: costs.visit + by, ..costs }).unwrap().action);
+        let dearer_failure = decide(p, Costs { failure: costs.failure + by, ..costs }).unwrap();
+        let dearer_visit = decide(p, Costs { visit: costs.visit + by, ..costs }).unwrap();
+        prop_assert!(dearer_visit.action <= action && action <= dearer_failure.action);
     }
 
     #[test]

@@ -49,3 +49,12 @@ fn a_time_fold_shares_no_stretch_of_codes() {
         }));
     }
 }
+
+#[test]
+fn zz_full() {
+    let Ok(which) = std::env::var("ALPI_FULL") else { return };
+    let file = "/work/shared/data/alpi/train.csv";
+    let holdout = if which == "time" { Holdout::Time } else { Holdout::Machine };
+    let report = run(&Options { holdout: Some(holdout), ..Options::new(file, file) }).unwrap();
+    println!("{}", serde_json::to_string(&report).unwrap());
+}

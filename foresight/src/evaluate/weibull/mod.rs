@@ -1,8 +1,8 @@
 //! Published life data, one table a file: the exact Weibull fit and what stands beside it.
 //!
-//! In: a CSV with ages, and as the table has them: events, counts, bounds, truncation, causes ([`table`] tells the rule by
-//! which columns are found). Out: [`Report`]. Promise: what a table lacks is said by name; a row that has no place in a
-//! likelihood is counted with its reason.
+//! In: a CSV with ages, and as the table has them: events, counts, bounds, truncation, causes (the page of `table.rs` has
+//! the rule by which columns are found). Out: [`Report`]. Promise: what a table lacks is said by name; a row that has no
+//! place in a likelihood is counted with its reason.
 
 mod table;
 #[cfg(test)]

@@ -130,7 +130,9 @@ fn lifetimes(sheet: &Sheet, options: &Options) -> Result<Table, String> {
     table.columns.insert("time", name(columns.ages.0));
     let told = [("time_upper", columns.ages.1), ("event", columns.event), ("count", columns.count)];
     for (role, column) in told.into_iter().chain([("cause", columns.cause)]) {
-        column.map(|column| table.columns.insert(role, name(column)));
+        if let Some(column) = column {
+            table.columns.insert(role, name(column));
+        }
     }
     let events = events(sheet, &columns, &mut table);
     if columns.event.is_none() && columns.indicators.is_empty() && options.time.is_none() {
