@@ -8,22 +8,31 @@
 //! |---|---|
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`codes`] | which fault codes come next |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
+//! | [`decide`] | act or not, by expected cost |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
+//! | [`drift`] | whether features and probabilities are still those of the training |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`measure`] | how good rankings and probabilities are |
 //! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
+//! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod boost;
 pub mod calibrate;
+pub mod codes;
 pub mod daily;
+pub mod decide;
 pub mod degrade;
+pub mod drift;
 pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
 pub mod life;
 pub mod measure;
 pub mod plot;
+pub mod survival;
+

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::boost::BoostError;
+use crate::{boost::BoostError, survival::SurvivalError};
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,14 @@ pub enum EvaluateError {
         what: String,
         /// Why not.
         source: BoostError,
+    },
+    /// The lifetimes of a table do not tell a law.
+    #[error("fit the lifetimes of {path}")]
+    Lifetimes {
+        /// Which table.
+        path: PathBuf,
+        /// What they lack.
+        source: SurvivalError,
     },
 }
 
