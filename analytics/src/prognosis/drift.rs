@@ -3,37 +3,24 @@
 //! In: the features it was learnt from, those it scores now. Out: per feature the population stability index, and
 //! whether that is an alarm. Promise: the same rows give the same index, in any order.
 //!
-//! `PSI = sum over bins of (now - then) * ln(now / then)`, over the deciles of then and a bin for missing values. The
-//! usual reading (Siddiqi, 2006): below 0.1 stable, above 0.25 another population.
+//! The index of one feature is [`foresight::drift`]'s; here it is asked of all features of a model at once.
 
-use foresight::boost::Matrix;
+use foresight::{
+    boost::Matrix,
+    drift::{Reference as Spread, Stability, Verdict},
+};
 use serde::{Deserialize, Serialize};
 
-/// Above it a feature's population has changed.
-pub const ALARM: f64 = 0.25;
-/// Share of features above [`ALARM`] from which a model is not believed any more: single metrics move with the season or
-/// a firmware, and trees that use them little do not suffer.
+/// Share of features that have drifted from which a model is not believed any more: single metrics move with the season
+/// or a firmware, and trees that use them little do not suffer.
 pub const ALARM_SHARE: f64 = 0.3;
-/// Fewer rows than this tell nothing: at 200 rows ten bins of equal share already give 0.05 by chance.
-pub const LEAST_ROWS: usize = 200;
-/// Bins of present values.
-const BINS: usize = 10;
-/// Counted beside what was seen, so that an empty bin has a logarithm.
-const PRIOR: f64 = 0.5;
+/// Features named in a warning.
+const NAMED: usize = 5;
 
 /// How the features of training were spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
-    columns: Vec<Column>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Column {
-    name: String,
-    /// Upper edges of the bins but the last.
-    edges: Vec<f64>,
-    /// Share of rows per bin; the last is of missing values.
-    shares: Vec<f64>,
+    columns: Vec<(String, Spread)>,
 }
 
 /// How far today's rows are from training's.
@@ -43,7 +30,7 @@ pub struct Drift {
     pub rows: u64,
     /// The features that moved most, with their index, greatest first.
     pub most: Vec<(String, f64)>,
-    /// Share of features above [`ALARM`].
+    /// Share of features that have drifted.
     pub share: f64,
 }
 
@@ -57,47 +44,31 @@ impl Drift {
 impl Reference {
     /// Of a matrix.
     pub fn of(matrix: &Matrix) -> Self {
-        let column = |(place, name): (usize, &String)| {
-            let values = matrix.column(place);
-            let mut present: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
-            present.sort_by(f64::total_cmp);
-            let mut edges: Vec<f64> =
-                (1..BINS).filter_map(|bin| present.get(bin * present.len() / BINS).copied()).collect();
-            edges.dedup();
-            Column { name: name.clone(), shares: shares(values, &edges), edges }
-        };
-        Self { columns: matrix.names().iter().enumerate().map(column).collect() }
+        let names = matrix.names().iter().enumerate();
+        Self { columns: names.map(|(place, name)| (name.clone(), Spread::new(matrix.column(place)))).collect() }
     }
 
     /// Today's rows against it; none where there are too few to tell, or the features are others.
     pub fn drift(&self, matrix: &Matrix) -> Option<Drift> {
-        let same = self.columns.iter().map(|column| &column.name).eq(matrix.names());
-        if !same || matrix.rows() < LEAST_ROWS {
+        if !self.columns.iter().map(|(name, _)| name).eq(matrix.names()) {
             return None;
         }
-        let index = |(place, column): (usize, &Column)| {
-            let now = shares(matrix.column(place), &column.edges);
-            let sum: f64 = now.iter().zip(&column.shares).map(|(now, then)| (now - then) * (now / then).ln()).sum();
-            (column.name.clone(), sum)
-        };
-        let mut most: Vec<(String, f64)> = self.columns.iter().enumerate().map(index).collect();
-        let above = most.iter().filter(|(_, index)| *index > ALARM).count();
-        let share = above as f64 / most.len().max(1) as f64;
+        let (mut most, mut drifted) = (Vec::with_capacity(self.columns.len()), 0);
+        for (place, (name, spread)) in self.columns.iter().enumerate() {
+            let mut stability = Stability::new(spread.clone());
+            matrix.column(place).iter().for_each(|value| stability.add(*value));
+            match stability.verdict() {
+                Verdict::Unknown => return None,
+                Verdict::Drifted => drifted += 1,
+                Verdict::Stable | Verdict::Moved => {}
+            }
+            most.push((name.clone(), stability.index()?));
+        }
+        let share = f64::from(drifted) / self.columns.len().max(1) as f64;
         most.sort_by(|left, right| right.1.total_cmp(&left.1));
-        most.truncate(5);
+        most.truncate(NAMED);
         Some(Drift { rows: matrix.rows() as u64, most, share })
     }
-}
-
-fn shares(values: &[f64], edges: &[f64]) -> Vec<f64> {
-    let mut counts = vec![PRIOR; edges.len() + 2];
-    let missing = counts.len() - 1;
-    for value in values {
-        let bin = if value.is_nan() { missing } else { edges.partition_point(|edge| edge <= value) };
-        counts[bin] += 1.0;
-    }
-    let all: f64 = counts.iter().sum();
-    counts.into_iter().map(|count| count / all).collect()
 }
 
 #[cfg(test)]
@@ -114,7 +85,7 @@ mod tests {
         let same = then.drift(&matrix((0..500).map(|n| f64::from((n * 7) % 100)))).unwrap();
         assert!(same.most[0].1 < 0.05 && !same.alarms(), "{same:?}");
         let moved = then.drift(&matrix((0..500).map(|n| f64::from(n % 100) + 60.0))).unwrap();
-        assert!(moved.most[0].1 > ALARM && moved.alarms(), "{moved:?}");
+        assert!(moved.most[0].1 > 0.25 && moved.alarms(), "{moved:?}");
         let silent = then.drift(&matrix((0..500).map(|n| if n % 2 == 0 { f64::NAN } else { f64::from(n % 100) })));
         assert!(silent.unwrap().alarms(), "half of the values are missing");
     }

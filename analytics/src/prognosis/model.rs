@@ -10,6 +10,7 @@ use std::time::Duration;
 use foresight::{
     boost::{BoostError, Matrix},
     daily,
+    drift::{Calibrated, Calibration},
     hazard::{self, Explanation, HazardError},
     measure,
 };
@@ -223,6 +224,26 @@ impl Model {
         let said = self.probability(&history.matrix(&rows))?;
         Ok(Some(figures(history, target, &rows, &said, &came, rate, (first, last))))
     }
+}
+
+/// Whether as many failed as a model said, on landmarks of a range. Every device is asked once a horizon: its landmarks in
+/// between speak of the same failure, and the tests want cases that do not.
+pub fn calibrated(
+    model: &Model,
+    history: &History,
+    target: &Target,
+    landmarks: std::ops::Range<i32>,
+    end: i64,
+) -> Result<Calibrated, BoostError> {
+    let step = i32::try_from(super::label::days(target.horizon)).unwrap_or(i32::MAX);
+    let mut rows = history.rows(landmarks);
+    rows.retain(|row| history.places[*row].landmark.rem_euclid(step) == 0);
+    let (rows, came) = history.labels(&rows, target, end);
+    let mut sums = Calibration::default();
+    for (said, came) in model.probability(&history.matrix(&rows))?.into_iter().zip(came) {
+        sums.add(said, came);
+    }
+    Ok(sums.judge())
 }
 
 /// The figures of what was said of some rows.

@@ -7,21 +7,21 @@
 
 use std::sync::Arc;
 
-use foresight::daily;
+use foresight::{daily, drift::Verdict};
 use schemas::{
     id::{FaultKey, ProfileName},
     profile::Profile,
     time::Instant,
 };
 use serde::Serialize;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     PrognosisError, Settings,
     frame::Known,
     history::{History, Target},
     model::{self, Card, Figures, Model},
-    promotion::{self, Verdict},
+    promotion,
     registry::{Key, Registry, Standing},
     store::Tables,
 };
@@ -126,11 +126,12 @@ fn one(
     let later = daily::landmark_after(cut.micros())..i32::MAX;
     let rate = model::rate(history, target, cut.micros());
     card.later = model.judge(history, target, later.clone(), rate, end)?;
+    distrust(history, target, registry, key, later.clone(), made)?;
     let champion = champion(registry, key)?;
     let theirs = champion.map(|(champion, _)| champion.judge(history, target, later, rate, end)).transpose();
     // A champion whose features the profile no longer has cannot be compared: the new one stands for itself.
     let theirs = theirs.ok().flatten().flatten();
-    let Verdict { standing, reason } = promotion::judge(card.later.as_ref(), theirs.as_ref(), settings);
+    let promotion::Verdict { standing, reason } = promotion::judge(card.later.as_ref(), theirs.as_ref(), settings);
     let card = registry.add(key, &model, card)?;
     registry.stand(key, &card.version, standing, made, &reason)?;
     info!(model = key.name(), version = card.version, standing = standing.as_str(), "trained: {reason}");
@@ -155,8 +156,30 @@ fn confirm(
     let (rate, end) = (model::rate(history, target, card.until.micros()), history.end.micros());
     let mine = challenger.judge(history, target, new.clone(), rate, end)?;
     let (Some(mine), Some(theirs)) = (mine, champion.judge(history, target, new, rate, end)?) else { return Ok(()) };
-    if let Some(Verdict { standing, reason }) = promotion::confirm(&mine, &theirs, settings) {
+    if let Some(promotion::Verdict { standing, reason }) = promotion::confirm(&mine, &theirs, settings) {
         registry.stand(key, version, standing, now, &reason)?;
+    }
+    Ok(())
+}
+
+/// A champion whose probabilities do not come true any more leaves; without another one trends speak.
+fn distrust(
+    history: &History,
+    target: &Target,
+    registry: &Registry,
+    key: &Key,
+    later: std::ops::Range<i32>,
+    now: Instant,
+) -> Result<(), PrognosisError> {
+    let Some((champion, card)) = champion(registry, key)? else { return Ok(()) };
+    let Ok(judged) = model::calibrated(&champion, history, target, later, history.end.micros()) else { return Ok(()) };
+    if judged.verdict == Verdict::Drifted {
+        let reason = format!(
+            "its probabilities do not come true: {} failures where it said {:.1}, in {} cases",
+            judged.observed, judged.expected, judged.cases
+        );
+        warn!(model = key.name(), version = card.version, "retired: {reason}");
+        registry.stand(key, &card.version, Standing::Retired, now, &reason)?;
     }
     Ok(())
 }
