@@ -35,4 +35,3 @@ pub mod life;
 pub mod measure;
 pub mod plot;
 pub mod survival;
-

@@ -4,15 +4,11 @@
 //! Promise: the features and models are those of production; one configuration for all subsets of a set. Never: a
 //! look ahead, a number tuned to one file.
 
-<<<<<<< HEAD
+pub mod alpi;
 pub mod battery;
 pub mod cmapss;
 mod input;
 pub mod scale;
-=======
-pub mod alpi;
-mod input;
 pub mod weibull;
->>>>>>> survival
 
 pub use self::input::{EvaluateError, open, text};
