@@ -92,6 +92,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     settings.api.listen = options.http.unwrap_or_else(|| free(settings.api.listen));
     settings.api.slot_hold = SLOT_HOLD;
     settings.lake.commit_interval = COMMIT_INTERVAL;
+    // A week passes in a third of a minute: it would do nothing but learn.
+    settings.prognosis.train_interval = Duration::ZERO;
 
     let now = SystemClock.now();
     let fleet = past(&options, &settings, now).await?;
