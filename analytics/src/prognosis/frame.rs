@@ -11,12 +11,13 @@
 use std::collections::BTreeMap;
 
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{ArrayRef, AsArray, RecordBatch},
+    datatypes::Int64Type,
     error::ArrowError,
 };
-use foresight::daily::{Day, Days, Sum};
+use foresight::daily::{self, Day, Days, Sum};
 use polars::prelude::{
-    ChunkedArray, Column, DataFrame, DataType, Expr, Float64Type, Int64Type, IntoLazy, PlSmallStr, PolarsError,
+    ChunkedArray, Column, DataFrame, DataType, Expr, Float64Type, IntoLazy, NamedFrom, PlSmallStr, PolarsError,
     PolarsNumericType, PolarsResult, Series, SortMultipleOptions, StringChunked, col, lit, when,
 };
 
@@ -49,8 +50,6 @@ pub enum FrameError {
     Polars(#[from] PolarsError),
 }
 
-const DAY_MICROS: i64 = 86_400_000_000;
-
 /// Sums the readings up.
 pub fn days(
     batches: &[RecordBatch],
@@ -59,7 +58,7 @@ pub fn days(
 ) -> Result<BTreeMap<String, Days>, PrognosisError> {
     let mut frame: Option<DataFrame> = None;
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        let next = import(batch)?;
+        let next = import(batch, known)?;
         match &mut frame {
             Some(frame) => {
                 frame.vstack_mut(&next).map_err(FrameError::from)?;
@@ -71,9 +70,20 @@ pub fn days(
     Ok(summed(frame, channels, known).map_err(FrameError::from)?)
 }
 
-/// A batch as Polars sees it; instants become integers.
-fn import(batch: &RecordBatch) -> Result<DataFrame, PrognosisError> {
-    let mut columns = Vec::with_capacity(batch.num_columns());
+/// A batch as Polars sees it, with the day of each reading and the landmark at which it was known; instants become
+/// integers.
+fn import(batch: &RecordBatch, known: Known) -> Result<DataFrame, PrognosisError> {
+    let (event, arrival) = (store::integers(batch, "event_time")?, store::integers(batch, "arrival_time")?);
+    let (event, arrival) = (event.as_primitive::<Int64Type>(), arrival.as_primitive::<Int64Type>());
+    let known_at = |(event, arrival): (&i64, &i64)| match known {
+        Known::Arrival => daily::landmark_after(*event.max(arrival)),
+        Known::Event => daily::landmark_after(*event),
+    };
+    let day: Vec<i64> = event.values().iter().map(|at| daily::day_of(*at).into()).collect();
+    let known: Vec<i64> = event.values().iter().zip(arrival.values()).map(|both| known_at(both).into()).collect();
+    let mut columns = Vec::with_capacity(batch.num_columns() + 2);
+    columns.push(Column::new("day".into(), &day));
+    columns.push(Column::new("known".into(), &known));
     for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let column = match field.name().as_str() {
             "event_time" => store::integers(batch, "event_time")?,
@@ -109,17 +119,11 @@ fn handed_over(name: &str, column: &ArrayRef) -> Result<Series, FrameError> {
 const PARTS: usize = 12;
 
 fn summed(frame: DataFrame, channels: &[Channel], known: Known) -> PolarsResult<BTreeMap<String, Days>> {
-    let (event, arrival) = (col("event_time"), col("arrival_time"));
-    let known_at = match known {
-        Known::Arrival => when(arrival.clone().gt(event.clone())).then(arrival).otherwise(event.clone()),
-        Known::Event => event.clone(),
-    };
-    let day_of = |instant: Expr| (instant - lit(1i64)).floor_div(lit(DAY_MICROS));
     let mut rows = frame.lazy();
     if known == Known::Event {
         rows = rows.filter(col("late").eq(lit(false)));
     }
-    let mut values: Vec<Expr> = vec![day_of(event).alias("day"), (day_of(known_at) + lit(1i64)).alias("known")];
+    let mut values: Vec<Expr> = Vec::with_capacity(channels.len());
     values.extend(channels.iter().enumerate().map(|(place, channel)| {
         let value = col(channel.metric.as_str()).cast(DataType::Float64);
         let value = match &channel.when {
@@ -180,7 +184,7 @@ fn floats(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<f64>>> {
 }
 
 fn integers(frame: &DataFrame, name: &str) -> PolarsResult<Vec<Option<i64>>> {
-    numbers::<Int64Type>(frame, name, |column| column.i64())
+    numbers::<polars::prelude::Int64Type>(frame, name, |column| column.i64())
 }
 
 fn read(summed: &DataFrame, channels: usize) -> PolarsResult<BTreeMap<String, Days>> {
