@@ -130,7 +130,7 @@ fn trend(profile: &Profile, rule: usize, way: &Way) -> Contribution {
         with_unit(rule.raise, &unit)
     );
     Contribution {
-        indicator: format!("{}_trend_7d", rule.metric),
+        indicator: format!("{}_trend_10d", rule.metric),
         metric: Some(rule.metric.clone()),
         unit,
         value: way.level,

@@ -17,13 +17,14 @@ use schemas::profile::{Profile, Rule, Side};
 
 use super::feature::{Channel, Features};
 
-/// Days behind a trend: with fewer a bad day is a trend, with more the days before wear began flatten it.
-const TREND_DAYS: i32 = 7;
+/// Days behind a trend. Theil and Sen's line bears 29 % of odd points: of ten days two, a weekend away or a blanket in the
+/// drum, and no trend comes of it. With more days those before wear began flatten it.
+const TREND_DAYS: i32 = 10;
 /// Days with readings without which there is no trend.
-const LEAST_DAYS: usize = 5;
+const LEAST_DAYS: usize = 6;
 /// Warnings that were right and wrong before anybody looked: eight of ten, and soon outvoted.
 const PRIOR: (f64, f64) = (8.0, 2.0);
-/// A day this far beyond the threshold of the trend's own residuals has no trend: it is there already.
+/// Seed of the bootstrap, with the landmark: the same days give the same answer.
 const CHANCE: u64 = 5;
 
 /// A device on its way to a rule's threshold.
