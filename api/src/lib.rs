@@ -30,6 +30,7 @@ pub mod outcome;
 pub mod plan;
 pub mod problem;
 pub mod relay;
+pub mod self_test;
 pub mod sql;
 pub mod store;
 pub mod technician;

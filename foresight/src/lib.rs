@@ -6,7 +6,13 @@
 //!
 //! | module | noun |
 //! |---|---|
+//! | [`anomaly`] | is this unusual for this device: streaming anomaly scores |
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
+//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`measure`] | how good what was said is against what happened |
+//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
+//! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`codes`] | which fault codes come next |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
@@ -21,7 +27,13 @@
 //! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
+pub mod anomaly;
 pub mod boost;
+pub mod degrade;
+pub mod evaluate;
+pub mod measure;
+pub mod indicator;
+pub mod life;
 pub mod calibrate;
 pub mod codes;
 pub mod daily;

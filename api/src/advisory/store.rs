@@ -13,7 +13,7 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    command, event,
+    event, self_test,
     store::decode,
     ticket::{self, TRIAGE, store::Opening},
 };
@@ -64,7 +64,7 @@ pub(crate) async fn take(
         let update = "update advisory set ticket_id = ? where number = ?";
         sqlx::query(update).bind(&ticket.ticket_id).bind(number).execute(&mut *tx).await?;
         ticket::store::attach_advisory(tx, ticket, advisory).await?;
-        command::store::want_self_test(tx, ticket, at).await?;
+        self_test::store::want(tx, ticket, at).await?;
     }
     tell(tx, advisory, ticket.as_ref().map(|ticket| ticket.ticket_id.as_str())).await?;
     Ok(Taken { new: true, opened: matches!(triage, Triage::Open { .. }) })

@@ -14,7 +14,7 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    command, event,
+    event, self_test,
     store::decode,
     ticket::{self, TRIAGE},
 };
@@ -85,7 +85,7 @@ async fn triage(
     if matches!(ticket.state, ticket::State::Proposed { .. }) {
         let why = format!("{} is raised: no agent's yes is needed", alarm.specific_problem);
         ticket::store::confirm(tx, &mut ticket, alarm.alarm_reporting_time, &why).await?;
-        command::store::want_self_test(tx, &ticket, alarm.alarm_reporting_time).await?;
+        self_test::store::want(tx, &ticket, alarm.alarm_reporting_time).await?;
     }
     ticket::store::attach(tx, &mut ticket, alarm).await?;
     Ok(ticket.ticket_id)

@@ -32,8 +32,8 @@ pub enum Kind {
     AlarmCleared,
     /// An advisory came.
     AdvisoryCreated,
-    /// A device is wanted to carry out a command.
-    CommandWanted,
+    /// A device is wanted to test itself.
+    SelfTestWanted,
     /// An appointment was made.
     AppointmentCreated,
     /// An appointment's state or time changed.
@@ -50,7 +50,7 @@ impl Kind {
             Self::AlarmRaised => "forewarn.alarm.raised",
             Self::AlarmCleared => "forewarn.alarm.cleared",
             Self::AdvisoryCreated => "forewarn.advisory.created",
-            Self::CommandWanted => "forewarn.command.wanted",
+            Self::SelfTestWanted => "forewarn.self_test.wanted",
             Self::AppointmentCreated => "forewarn.appointment.created",
             Self::AppointmentChanged => "forewarn.appointment.changed",
         }
@@ -64,7 +64,7 @@ pub struct New<'a> {
     pub tenant: &'a TenantId,
     /// What it tells.
     pub kind: Kind,
-    /// The id of the ticket, alarm, advisory, command or appointment.
+    /// The id of the ticket, alarm, advisory, self-test or appointment.
     pub subject: &'a str,
     /// When it happened.
     pub at: Instant,

@@ -102,7 +102,7 @@ async fn ten_thousand_repeated_and_reordered_advisories_and_alarms_make_one_tick
     assert_eq!(tickets[0]["advisory_count"], sent.0.len());
     assert_eq!(tickets[0]["alarm_count"], sent.1.len());
     assert_eq!(world.metric("forewarn_tickets_opened_total").await, "1");
-    let commands = crate::command::store::waiting(&world.app.db, 10).await.unwrap();
+    let commands = crate::self_test::store::waiting(&world.app.db, 10).await.unwrap();
     assert_eq!(commands.len(), 1, "the self-test is wanted once");
 }
 
@@ -128,11 +128,11 @@ async fn what_pays_for_sure_opens_a_ticket_that_says_why() {
             "opened",
             "advisory auto: 40 % within 336 h by washing_machine.drum_bearing/wear 3; acting pays from 25 % \
              (visit 1, failure 4, false alarm 0): The drum bearing fails within two weeks, likely as not.",
-            "first step: spin_test, by which the device tests the component itself, is asked for",
+            "first step: self_test, by which the device tests the component itself, is asked for",
         ]
     );
     let types = world.event_types().await;
-    for kind in ["forewarn.ticket.created", "forewarn.advisory.created", "forewarn.command.wanted"] {
+    for kind in ["forewarn.ticket.created", "forewarn.advisory.created", "forewarn.self_test.wanted"] {
         assert_eq!(types.iter().filter(|it| *it == kind).count(), 1, "{types:?}");
     }
 }
@@ -143,7 +143,7 @@ async fn what_may_pay_waits_for_an_agents_yes() {
     world.advise(&[advisory("wm-17", 0, 0.2)]).await;
     let ticket = world.ticket(0).await;
     assert_eq!((&ticket["status"], &ticket["sub_status"]), (&json!("acknowledged"), &json!("awaiting_confirmation")));
-    let commands = async || crate::command::store::waiting(&world.app.db, 10).await.unwrap();
+    let commands = async || crate::self_test::store::waiting(&world.app.db, 10).await.unwrap();
     assert!(commands().await.is_empty(), "nothing is done before the yes");
     let line = format!("POST /v1/tickets/{}/slots", ticket["ticket_id"].as_str().unwrap());
     let answer = world.ask("agent", &line, json!({"count": 1})).await;
@@ -152,10 +152,10 @@ async fn what_may_pay_waits_for_an_agents_yes() {
     let taken = world.patch(&ticket, json!({"owner": "ann"})).await;
     assert_eq!(taken["sub_status"], "awaiting_contact");
     let wanted = commands().await;
-    assert_eq!((wanted.len(), wanted[0].name.as_str(), wanted[0].device_id.as_str()), (1, "spin_test", "wm-17"));
+    assert_eq!((wanted.len(), wanted[0].name.as_str(), wanted[0].device_id.as_str()), (1, "self_test", "wm-17"));
     world.patch(&ticket, json!({"owner": "bob"})).await;
     assert_eq!(commands().await.len(), 1);
-    crate::command::store::taken(&world.app.db, wanted[0].number, world.clock.now()).await.unwrap();
+    crate::self_test::store::taken(&world.app.db, wanted[0].number, world.clock.now()).await.unwrap();
     assert!(commands().await.is_empty());
 }
 
@@ -171,7 +171,7 @@ async fn an_agents_yes_is_not_needed_once_something_surer_is_said() {
         let ticket = world.ticket(0).await;
         assert_eq!(ticket["sub_status"], "awaiting_owner", "{surer}");
         assert_eq!(world.tickets().await.len(), 1);
-        assert_eq!(crate::command::store::waiting(&world.app.db, 10).await.unwrap().len(), 1);
+        assert_eq!(crate::self_test::store::waiting(&world.app.db, 10).await.unwrap().len(), 1);
     }
 }
 
@@ -330,7 +330,7 @@ async fn state_of(world: &World) -> String {
         ));
     }
     lines.sort();
-    let commands = crate::command::store::waiting(&world.app.db, 100).await.unwrap();
+    let commands = crate::self_test::store::waiting(&world.app.db, 100).await.unwrap();
     let mut wanted: Vec<String> = commands.iter().map(|it| format!("{} {}", it.device_id, it.name)).collect();
     wanted.sort();
     format!("{lines:?} {wanted:?}")

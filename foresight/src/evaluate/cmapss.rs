@@ -15,7 +15,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{EvaluateError, text};
+use super::{EvaluateError, input::unwritten, text};
 use crate::{
     boost::{self, Booster, Matrix},
     life::{History, LifeError, Model, Prediction, Reason, Row, Settings, table},
@@ -178,7 +178,7 @@ fn alone(
     let (train, left) = table(model.preparation(), &histories.iter().collect::<Vec<_>>());
     let left: Vec<f64> = left.iter().map(|life| life.min(settings.cap)).collect();
     let units = histories.iter().enumerate().flat_map(|(unit, history)| history.rows.iter().map(move |_| unit + 1));
-    fs::create_dir_all(folder).map_err(EvaluateError::read(folder))?;
+    fs::create_dir_all(folder).map_err(unwritten(folder))?;
     write(&folder.join("train.csv"), &train, &left, units)?;
     write(&folder.join("test.csv"), test, truth, 1..=truth.len())?;
     let learn = |source| EvaluateError::Learn { what: "the written features".into(), source };
@@ -276,7 +276,7 @@ fn write(
         }
         file.flush()
     };
-    told().map_err(EvaluateError::read(path))
+    told().map_err(unwritten(path))
 }
 
 #[cfg(test)]

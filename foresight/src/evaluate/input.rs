@@ -19,6 +19,14 @@ pub enum EvaluateError {
         /// Why not.
         source: io::Error,
     },
+    /// A file cannot be written.
+    #[error("write {path}")]
+    Write {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file is not of the set's form.
     #[error("{path}: {problem}")]
     Form {
@@ -66,6 +74,12 @@ impl EvaluateError {
         let path = path.to_owned();
         move |source| Self::Read { path, source }
     }
+}
+
+/// A file that cannot be written.
+pub(super) fn unwritten(path: &Path) -> impl FnOnce(io::Error) -> EvaluateError + use<> {
+    let path = path.to_owned();
+    move |source| EvaluateError::Write { path, source }
 }
 
 /// Opens a file; `x.csv` stands for `x.csv.zst` too where only that is there.

@@ -10,5 +10,10 @@ pub mod cmapss;
 mod input;
 pub mod scale;
 pub mod weibull;
+pub mod battery;
+pub mod cmapss;
+mod input;
+pub mod nab;
+pub mod scale;
 
 pub use self::input::{EvaluateError, open, text};

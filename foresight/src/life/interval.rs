@@ -1,9 +1,10 @@
 //! Intervals from what units that were held out did: cross-conformal, by unit, conditional on the predicted life.
 //!
-//! In: pairs (predicted, true) from models that had not seen the unit. Out: per predicted life the shortest interval of
-//! true lives that holds [`SHARE`] of the pairs predicted near it. Near the end of life predictions are close and so is the
-//! interval. Shortest rather than equal-tailed: at the cap many true lives are one number, and an interval that ends in it
-//! would otherwise hold nine in ten. Promise: `0 <= low <= life <= high <= cap`.
+//! In: pairs (predicted, true) from models that had not seen the unit. Out: per predicted life the interval of true lives
+//! that holds [`SHARE`] of the pairs predicted near it, with equal tails. Near the end of life predictions are close and so
+//! is the interval. Where more than a tail lies at the cap, the interval ends in the cap and the other tail takes both
+//! shares: equal tails would hold nine in ten there. (The shortest interval would be narrower on these pairs and hold fewer
+//! of the next.) Promise: `0 <= low <= life <= high <= cap`.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,11 +29,13 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// From (predicted, true) pairs.
-    pub fn of(pairs: &[(f64, f64)], cap: f64) -> Self {
+    /// From (predicted, true) pairs of so many units.
+    pub fn of(pairs: &[(f64, f64)], units: usize, cap: f64) -> Self {
+        // Conformal: of n units and one more. Rows of a unit err together, so n counts units.
+        let share = (SHARE * (units + 1) as f64 / units.max(1) as f64).min(1.0);
         let mut sorted = pairs.to_vec();
         sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let ends = (0..NODES).map(|node| ends(&sorted, cap * node as f64 / (NODES - 1) as f64, cap)).collect();
+        let ends = (0..NODES).map(|node| ends(&sorted, cap * node as f64 / (NODES - 1) as f64, cap, share)).collect();
         Self { cap, ends }
     }
 
@@ -48,7 +51,7 @@ impl Interval {
     }
 }
 
-fn ends(sorted: &[(f64, f64)], node: f64, cap: f64) -> (f64, f64) {
+fn ends(sorted: &[(f64, f64)], node: f64, cap: f64, share: f64) -> (f64, f64) {
     let count = ((sorted.len() as f64 * NEAREST) as usize).max(LEAST).min(sorted.len());
     if count == 0 {
         return (-cap, cap);
@@ -61,19 +64,13 @@ fn ends(sorted: &[(f64, f64)], node: f64, cap: f64) -> (f64, f64) {
     while from + count < sorted.len() && sorted[from + count].0 - node < node - sorted[from].0 {
         from += 1;
     }
-    // Errors moved to the node and cut to what a life can be.
-    let mut lives: Vec<f64> =
-        sorted[from..from + count].iter().map(|(said, is)| (node + is - said).clamp(0.0, cap)).collect();
-    for (place, (_, is)) in sorted[from..from + count].iter().enumerate() {
-        if *is >= cap {
-            lives[place] = cap;
-        }
-    }
+    // Errors moved to the node and cut to what a life can be; a true life at the cap stays there.
+    let moved = |(said, is): &(f64, f64)| if *is >= cap { cap } else { (node + is - said).clamp(0.0, cap) };
+    let mut lives: Vec<f64> = sorted[from..from + count].iter().map(moved).collect();
     lives.sort_by(f64::total_cmp);
-    let held = ((lives.len() as f64 * SHARE).ceil() as usize).clamp(1, lives.len());
-    let shortest = lives
-        .windows(held)
-        .map(|window| (window[0], window[held - 1]))
-        .min_by(|one, other| (one.1 - one.0).total_cmp(&(other.1 - other.0)));
-    shortest.map_or((-cap, cap), |(low, high)| (low - node, high - node))
+    let quantile = |share: f64| lives[((lives.len() - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize];
+    let tail = (1.0 - share) / 2.0;
+    let (low, high) = (quantile(tail), quantile(1.0 - tail));
+    let low = if high >= cap { quantile(2.0 * tail) } else { low };
+    (low - node, high - node)
 }

@@ -66,8 +66,9 @@ impl Settings {
             l2: 5.0,
             min_leaf_weight: 20.0,
             row_share: 0.8,
-            // Indicators of one metric say nearly the same: trees that see a third of them err differently.
-            column_share: 0.3,
+            // Indicators of one metric say nearly the same, so trees may see other ones each time; with fewer than half they
+            // often miss the few that matter.
+            column_share: 0.6,
             ..boost::Settings::new(Objective::Squared, seed)
         };
         Self { metrics, cap, models: 3, trees }
@@ -130,6 +131,7 @@ impl Model {
             return Err(LifeError::Few { units: histories.len() });
         }
         let held: Vec<(f64, f64)> = (0..FOLDS)
+            .into_par_iter()
             .map(|fold| held_out(histories, settings, fold))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
@@ -138,7 +140,7 @@ impl Model {
         let error = held.iter().map(|(said, is)| (said - is).powi(2)).sum::<f64>() / held.len().max(1) as f64;
         let all: Vec<&History> = histories.iter().collect();
         let (preparation, boosters) = learn(&all, settings, settings.models)?;
-        let interval = Interval::of(&held, settings.cap);
+        let interval = Interval::of(&held, histories.len(), settings.cap);
         Ok(Self { settings: settings.clone(), preparation, boosters, interval, cross_rmse: error.sqrt() })
     }
 
@@ -206,6 +208,7 @@ fn learn(histories: &[&History], settings: &Settings, models: u32) -> Result<(Pr
     let target: Vec<f64> = lives.iter().map(|life| life.min(settings.cap)).collect();
     let weights: Vec<f64> = lives.iter().map(|life| weight(*life, settings.cap)).collect();
     let boosters = (0..models)
+        .into_par_iter()
         .map(|model| {
             let trees = boost::Settings { seed: settings.trees.seed + u64::from(model), ..settings.trees.clone() };
             Booster::fit(&features, &target, &weights, &trees)

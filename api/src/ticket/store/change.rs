@@ -16,7 +16,7 @@ use super::super::{
     rules::{self, Facts, Refusal, Step},
 };
 use super::{row, tell};
-use crate::{advisory, alarm, appointment, command, event, outcome, store};
+use crate::{advisory, alarm, appointment, event, outcome, self_test, store};
 
 /// What an agent changes at once.
 #[derive(Debug, Clone, Default)]
@@ -109,7 +109,7 @@ pub async fn patch(
         kind = event::Kind::TicketStatusChanged;
     }
     if confirmed {
-        command::store::want_self_test(&mut tx, &ticket, at).await?;
+        self_test::store::want(&mut tx, &ticket, at).await?;
     }
     save(&mut tx, &mut ticket, kind).await?;
     tx.commit().await?;
