@@ -15,6 +15,8 @@
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`measure`] | how good rankings and probabilities are |
 
@@ -25,6 +27,8 @@ pub mod evaluate;
 pub mod measure;
 pub mod indicator;
 pub mod life;
+pub mod calibrate;
+pub mod evaluate;
 pub mod calibrate;
 pub mod evaluate;
 pub mod hazard;

@@ -222,11 +222,11 @@ fn check(features: &Matrix, followed: &[Followed], settings: &Settings) -> Resul
             Err(HazardError::Length { features: features.rows(), followed: followed.len() })
         }
         _ if features.names().iter().any(|name| name == PERIOD) => Err(HazardError::Period),
-        _ if !(settings.horizon > 0.0 && settings.horizon.is_finite()) => {
+        _ if settings.horizon <= 0.0 || !settings.horizon.is_finite() => {
             refuse("horizon", settings.horizon, "more than 0")
         }
         _ if !(1..=MAX_PERIODS).contains(&settings.periods) => refuse("periods", settings.periods as f64, "1 to 64"),
-        _ if !(settings.quiet_per_failure > 0.0) => {
+        _ if settings.quiet_per_failure.is_nan() || settings.quiet_per_failure <= 0.0 => {
             refuse("quiet_per_failure", settings.quiet_per_failure, "more than 0")
         }
         _ if settings.folds < 2 => refuse("folds", settings.folds as f64, "2 or more"),
