@@ -16,8 +16,10 @@
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
+//! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good rankings and probabilities are |
 
 pub mod anomaly;
@@ -30,6 +32,8 @@ pub mod life;
 pub mod calibrate;
 pub mod evaluate;
 pub mod calibrate;
+pub mod cycle;
 pub mod evaluate;
 pub mod hazard;
+pub mod logit;
 pub mod measure;

@@ -85,10 +85,11 @@ fn the_correction_for_what_was_left_out_is_exact() {
     // Trees that cannot split tell the share of failures among the kept rows; corrected it is that among all rows.
     let seen = fleet(10_000, -6.0, false, 3);
     let dull = Matrix::from_columns(vec![("dull".into(), vec![1.0; 10_000])]);
-    let settings = Settings { quiet_least: 0, quiet_per_failure: 3.0, ..Settings::new(4.0, 1, 5) };
+    let settings =
+        Settings { learner: Learner::Trees, quiet_least: 0, quiet_per_failure: 3.0, ..Settings::new(4.0, 1, 5) };
     let model = Model::fit(&dull, &seen.followed, &settings).unwrap();
     let rows = Rows::new(&seen.followed, &settings);
-    let share = model.booster.margin(&dull).unwrap()[0];
+    let share = model.learnt.margin(&dull).unwrap()[0];
     let (failures, quiet) = (rows.failures as f64, rows.quiet() as f64);
     assert!((share - (failures / quiet).ln()).abs() < 0.02, "{share}");
     let (odds, kept) = ((share + model.shift).exp(), rows.kept);
@@ -156,6 +157,17 @@ fn reasons_name_the_indicator_and_its_value() {
     let all = model.explain(&worn, 9).unwrap();
     assert_eq!(all[0].parts.len(), 2);
     assert!((all[0].parts.iter().map(|part| part.share).sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn few_failing_devices_are_learnt_by_a_weighted_sum() {
+    let kind = |devices| {
+        let seen = fleet(devices, -4.0, false, 8);
+        let model = Model::fit(&seen.features, &seen.followed, &Settings::new(4.0, 1, 1)).unwrap();
+        matches!(model.learnt, Learnt::Sum(_))
+    };
+    assert!(kind(100));
+    assert!(!kind(1_000));
 }
 
 #[test]
