@@ -6,6 +6,8 @@
 
 pub mod battery;
 pub mod cmapss;
+pub mod appliance_power;
+pub mod disks;
 mod input;
 pub mod nab;
 pub mod scale;
