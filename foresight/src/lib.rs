@@ -20,9 +20,13 @@
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | whether features and probabilities are still those of the training |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
+//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
+//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
+//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
+//! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good rankings and probabilities are |
 //! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
@@ -41,9 +45,13 @@ pub mod decide;
 pub mod degrade;
 pub mod drift;
 pub mod evaluate;
+pub mod calibrate;
+pub mod cycle;
+pub mod evaluate;
 pub mod hazard;
 pub mod indicator;
 pub mod life;
+pub mod logit;
 pub mod measure;
 pub mod plot;
 pub mod survival;

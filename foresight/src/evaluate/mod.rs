@@ -12,6 +12,8 @@ pub mod scale;
 pub mod weibull;
 pub mod battery;
 pub mod cmapss;
+pub mod appliance_power;
+pub mod disks;
 mod input;
 pub mod nab;
 pub mod scale;

@@ -32,9 +32,9 @@ impl Model {
     /// trees themselves where the calibration has no slope, see [`Calibration::slope`](crate::calibrate::Calibration)).
     pub fn explain(&self, features: &Matrix, most: usize) -> Result<Vec<Explanation>, BoostError> {
         let probabilities = self.probability(features)?;
-        let mut sums = vec![vec![0.0; self.booster.names().len()]; features.rows()];
+        let mut sums = vec![vec![0.0; self.learnt.names().len()]; features.rows()];
         for period in 0..self.periods {
-            for (sums, parts) in sums.iter_mut().zip(self.booster.contributions(&self.at(features, period))?) {
+            for (sums, parts) in sums.iter_mut().zip(self.learnt.contributions(&self.at(features, period))?) {
                 sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
             }
         }
@@ -52,7 +52,7 @@ impl Model {
         scale: f64,
         most: usize,
     ) -> Explanation {
-        let named = self.booster.names().iter().zip(sums).enumerate().filter(|(_, (name, _))| *name != PERIOD);
+        let named = self.learnt.names().iter().zip(sums).enumerate().filter(|(_, (name, _))| *name != PERIOD);
         let mut parts: Vec<Part> = named
             .map(|(column, (name, sum))| Part {
                 feature: name.clone(),

@@ -1,4 +1,5 @@
-//! P(component fails within a horizon): gradient boosting on a discrete-time hazard.
+//! P(component fails within a horizon): a discrete-time hazard, by gradient boosting or, with few failures, by a
+//! weighted sum.
 //!
 //! In: indicators as they stood at some instants (landmarks), and per landmark how long the device was followed from
 //! there and whether that ended with the failure. Out: a [`Model`] that tells for any row of indicators a calibrated
@@ -30,6 +31,7 @@
 //! `1 / q` exactly (King and Zeng, 2001), so `ln q` is added to the margin, and nothing else changes.
 
 mod explain;
+mod learner;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -37,9 +39,13 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use self::explain::{Explanation, Part};
-use self::rows::Rows;
+pub use self::learner::{Learner, TREES_DEVICES};
+use self::{
+    learner::{Learnt, learn},
+    rows::Rows,
+};
 use crate::{
-    boost::{BoostError, Booster, Matrix, Objective, Settings as Trees},
+    boost::{BoostError, Matrix, Objective, Settings as Trees},
     calibrate::Calibration,
 };
 
@@ -80,6 +86,8 @@ pub struct Settings {
     pub quiet_least: usize,
     /// Parts for calibration: each part's devices are judged by trees grown on the others.
     pub folds: usize,
+    /// Trees or a weighted sum.
+    pub learner: Learner,
     /// The trees: at most [`MAX_TREES`] of depth [`MAX_DEPTH`].
     pub trees: Trees,
     /// Chance of keeping a quiet row and of the parts.
@@ -100,7 +108,16 @@ impl Settings {
         };
         // Beyond a hundred quiet rows per failure, more of them hardly narrow the estimate: its variance falls with
         // 1 / failures + 1 / quiet.
-        Self { horizon, periods, quiet_per_failure: 100.0, quiet_least: 20_000, folds: 5, trees, seed }
+        Self {
+            horizon,
+            periods,
+            quiet_per_failure: 100.0,
+            quiet_least: 20_000,
+            folds: 5,
+            learner: Learner::Auto,
+            trees,
+            seed,
+        }
     }
 }
 
@@ -141,7 +158,7 @@ pub enum HazardError {
     Trees(#[from] BoostError),
 }
 
-/// Trees of hazards and their calibration.
+/// Hazards and their calibration.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Model {
     horizon: f64,
@@ -149,7 +166,7 @@ pub struct Model {
     /// `ln q`, for the quiet rows that were left out.
     shift: f64,
     calibration: Calibration,
-    booster: Booster,
+    learnt: Learnt,
     failures: usize,
 }
 
@@ -164,10 +181,9 @@ impl Model {
         let matrix = rows.matrix(features, settings.periods);
         let target: Vec<f64> = rows.failed.iter().map(|failed| f64::from(*failed)).collect();
         let shift = rows.kept.ln();
-        let calibration = calibrate(&matrix, &target, &rows, shift, settings)?;
-        let booster = Booster::fit(&matrix, &target, &vec![1.0; target.len()], &settings.trees)?;
+        let (learnt, calibration) = learn(&matrix, &target, &rows, settings)?;
         let (horizon, periods, failures) = (settings.horizon, settings.periods, rows.failures);
-        Ok(Self { horizon, periods, shift, calibration, booster, failures })
+        Ok(Self { horizon, periods, shift, calibration, learnt, failures })
     }
 
     /// How far ahead the probabilities look, in the unit they were learnt in.
@@ -187,7 +203,7 @@ impl Model {
 
     /// Names of the indicators, in the order of the columns.
     pub fn names(&self) -> &[String] {
-        let names = self.booster.names();
+        let names = self.learnt.names();
         &names[..names.len() - usize::from(self.periods > 1)]
     }
 
@@ -204,7 +220,7 @@ impl Model {
 
     /// Per row, the calibrated probability of failing in one period, if the device enters it in working order.
     pub fn hazard(&self, features: &Matrix, period: usize) -> Result<Vec<f64>, BoostError> {
-        let margins = self.booster.margin(&self.at(features, period))?;
+        let margins = self.learnt.margin(&self.at(features, period))?;
         Ok(margins.into_iter().map(|margin| self.calibration.probability(margin + self.shift)).collect())
     }
 
@@ -222,11 +238,11 @@ fn check(features: &Matrix, followed: &[Followed], settings: &Settings) -> Resul
             Err(HazardError::Length { features: features.rows(), followed: followed.len() })
         }
         _ if features.names().iter().any(|name| name == PERIOD) => Err(HazardError::Period),
-        _ if !(settings.horizon > 0.0 && settings.horizon.is_finite()) => {
+        _ if settings.horizon <= 0.0 || !settings.horizon.is_finite() => {
             refuse("horizon", settings.horizon, "more than 0")
         }
         _ if !(1..=MAX_PERIODS).contains(&settings.periods) => refuse("periods", settings.periods as f64, "1 to 64"),
-        _ if !(settings.quiet_per_failure > 0.0) => {
+        _ if settings.quiet_per_failure.is_nan() || settings.quiet_per_failure <= 0.0 => {
             refuse("quiet_per_failure", settings.quiet_per_failure, "more than 0")
         }
         _ if settings.folds < 2 => refuse("folds", settings.folds as f64, "2 or more"),
@@ -243,29 +259,4 @@ fn numbered(features: &Matrix, periods: Vec<f64>) -> Matrix {
         names.map(|(place, name)| (name.clone(), features.column(place).to_vec())).collect();
     columns.push((PERIOD.into(), periods));
     Matrix::from_columns(columns)
-}
-
-/// Margins of each fold's devices by trees of the others, against what happened. Quiet rows stand for those left out.
-fn calibrate(
-    matrix: &Matrix,
-    target: &[f64],
-    rows: &Rows,
-    shift: f64,
-    settings: &Settings,
-) -> Result<Calibration, HazardError> {
-    let (mut margins, mut failed, mut weights) = (Vec::new(), Vec::new(), Vec::new());
-    for fold in 0..settings.folds {
-        let (held, others): (Vec<usize>, Vec<usize>) =
-            (0..target.len()).partition(|row| rows.fold(*row, settings.folds) == fold);
-        let targets: Vec<f64> = others.iter().map(|row| target[*row]).collect();
-        // Without a failure among the others or without anything held there is nothing to judge.
-        if held.is_empty() || !targets.contains(&1.0) || !targets.contains(&0.0) {
-            continue;
-        }
-        let grown = Booster::fit(&matrix.select(&others), &targets, &vec![1.0; others.len()], &settings.trees)?;
-        margins.extend(grown.margin(&matrix.select(&held))?.into_iter().map(|margin| margin + shift));
-        failed.extend(held.iter().map(|row| rows.failed[*row]));
-        weights.extend(held.iter().map(|row| if rows.failed[*row] { 1.0 } else { 1.0 / rows.kept }));
-    }
-    Ok(Calibration::fit(&margins, &failed, &weights))
 }

@@ -17,6 +17,8 @@ pub(super) struct Rows {
     period: Vec<usize>,
     /// Whether the failure fell into it.
     pub(super) failed: Vec<bool>,
+    /// Devices with a failure.
+    pub(super) failing: usize,
     /// Rows with a failure.
     pub(super) failures: usize,
     /// Share of the quiet rows that were kept.
@@ -38,9 +40,16 @@ impl Rows {
         let wanted = (settings.quiet_per_failure * failures as f64).max(settings.quiet_least as f64);
         let kept = (wanted / quiet as f64).min(1.0);
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-        let places = places(followed, settings, length, &mut rng);
-        let mut rows =
-            Self { landmark: Vec::new(), period: Vec::new(), failed: Vec::new(), failures, kept, place: Vec::new() };
+        let (places, failing) = places(followed, settings, length, &mut rng);
+        let mut rows = Self {
+            landmark: Vec::new(),
+            period: Vec::new(),
+            failed: Vec::new(),
+            failing,
+            failures,
+            kept,
+            place: Vec::new(),
+        };
         for (landmark, one) in followed.iter().enumerate() {
             let (seen, failure) = seen(one, length, settings.periods);
             let place = places[&one.group];
@@ -93,7 +102,12 @@ fn seen(one: &Followed, length: f64, periods: usize) -> (usize, Option<usize>) {
 }
 
 /// Devices in a random order, those that fail first: dealt out by place they are spread evenly over the parts.
-fn places(followed: &[Followed], settings: &Settings, length: f64, rng: &mut ChaCha8Rng) -> BTreeMap<u64, usize> {
+fn places(
+    followed: &[Followed],
+    settings: &Settings,
+    length: f64,
+    rng: &mut ChaCha8Rng,
+) -> (BTreeMap<u64, usize>, usize) {
     let mut fails: BTreeMap<u64, bool> = BTreeMap::new();
     for one in followed {
         *fails.entry(one.group).or_default() |= seen(one, length, settings.periods).1.is_some();
@@ -101,5 +115,6 @@ fn places(followed: &[Followed], settings: &Settings, length: f64, rng: &mut Cha
     let mut order: Vec<(u64, bool)> = fails.into_iter().collect();
     order.shuffle(rng);
     order.sort_by_key(|(_, fails)| !fails);
-    order.into_iter().enumerate().map(|(place, (group, _))| (group, place)).collect()
+    let failing = order.partition_point(|(_, fails)| *fails);
+    (order.into_iter().enumerate().map(|(place, (group, _))| (group, place)).collect(), failing)
 }

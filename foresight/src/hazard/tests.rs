@@ -41,6 +41,13 @@ fn fleet(devices: usize, base: f64, censor: bool, seed: u64) -> Fleet {
     }
 }
 
+/// With two indicators each tree may see both.
+fn few_columns(periods: usize) -> Settings {
+    let mut settings = Settings::new(4.0, periods, 1);
+    settings.trees.column_share = 1.0;
+    settings
+}
+
 fn error(model: &Model, fleet: &Fleet) -> f64 {
     let said = model.probability(&fleet.features).unwrap();
     said.iter().zip(&fleet.truth).map(|(said, truth)| (said - truth).abs()).sum::<f64>() / said.len() as f64
@@ -48,22 +55,22 @@ fn error(model: &Model, fleet: &Fleet) -> f64 {
 
 #[test]
 fn known_chances_are_found_with_one_period_and_with_four_whether_or_not_some_are_lost_from_sight() {
-    let fresh = fleet(5_000, -5.0, false, 99);
+    let fresh = fleet(20_000, -5.0, false, 99);
     for (periods, censor) in [(1, false), (4, false), (4, true)] {
-        let seen = fleet(20_000, -5.0, censor, 1);
-        let model = Model::fit(&seen.features, &seen.followed, &Settings::new(4.0, periods, 1)).unwrap();
+        let seen = fleet(8_000, -5.0, censor, 1);
+        let model = Model::fit(&seen.features, &seen.followed, &few_columns(periods)).unwrap();
         let error = error(&model, &fresh);
         let said = model.probability(&fresh.features).unwrap();
         let off = calibration_error(&said, &fresh.came, 10).unwrap();
         println!("{periods} periods, censored {censor}: mean error {error:.4}, calibration error {off:.4}");
-        assert!(error < 0.025 && off < 0.025, "{periods} periods, censored {censor}: {error} {off}");
+        assert!(error < 0.04 && off < 0.025, "{periods} periods, censored {censor}: {error} {off}");
         assert!(auroc(&said, &fresh.came) > auroc(&fresh.truth, &fresh.came).map(|best| best - 0.02));
     }
 }
 
 #[test]
 fn leaving_out_quiet_rows_changes_no_probability_in_the_mean() {
-    let (seen, fresh) = (fleet(60_000, -7.0, false, 2), fleet(20_000, -7.0, false, 98));
+    let (seen, fresh) = (fleet(30_000, -7.0, false, 2), fleet(20_000, -7.0, false, 98));
     let settings = Settings { quiet_least: 0, quiet_per_failure: 10.0, ..Settings::new(4.0, 4, 1) };
     let few = Model::fit(&seen.features, &seen.followed, &settings).unwrap();
     assert!(few.shift < -1.0, "most quiet rows are left out: {}", few.shift);
@@ -78,10 +85,11 @@ fn the_correction_for_what_was_left_out_is_exact() {
     // Trees that cannot split tell the share of failures among the kept rows; corrected it is that among all rows.
     let seen = fleet(10_000, -6.0, false, 3);
     let dull = Matrix::from_columns(vec![("dull".into(), vec![1.0; 10_000])]);
-    let settings = Settings { quiet_least: 0, quiet_per_failure: 3.0, ..Settings::new(4.0, 1, 5) };
+    let settings =
+        Settings { learner: Learner::Trees, quiet_least: 0, quiet_per_failure: 3.0, ..Settings::new(4.0, 1, 5) };
     let model = Model::fit(&dull, &seen.followed, &settings).unwrap();
     let rows = Rows::new(&seen.followed, &settings);
-    let share = model.booster.margin(&dull).unwrap()[0];
+    let share = model.learnt.margin(&dull).unwrap()[0];
     let (failures, quiet) = (rows.failures as f64, rows.quiet() as f64);
     assert!((share - (failures / quiet).ln()).abs() < 0.02, "{share}");
     let (odds, kept) = ((share + model.shift).exp(), rows.kept);
@@ -124,7 +132,7 @@ fn a_part_of_the_horizon_counts_for_that_part() {
 
 #[test]
 fn a_written_model_says_the_same_and_the_same_seed_learns_the_same() {
-    let seen = fleet(3_000, -4.0, true, 5);
+    let seen = fleet(1_000, -4.0, true, 5);
     let settings = Settings::new(4.0, 2, 7);
     let one = Model::fit(&seen.features, &seen.followed, &settings).unwrap();
     let two = Model::fit(&seen.features, &seen.followed, &settings).unwrap();
@@ -139,7 +147,7 @@ fn a_written_model_says_the_same_and_the_same_seed_learns_the_same() {
 
 #[test]
 fn reasons_name_the_indicator_and_its_value() {
-    let seen = fleet(10_000, -4.0, true, 6);
+    let seen = fleet(2_000, -4.0, true, 6);
     let model = Model::fit(&seen.features, &seen.followed, &Settings::new(4.0, 4, 1)).unwrap();
     let worn = Matrix::from_columns(vec![("wear".into(), vec![0.95, 0.05]), ("noise".into(), vec![f64::NAN, 0.5])]);
     let reasons = model.explain(&worn, 1).unwrap();
@@ -149,6 +157,17 @@ fn reasons_name_the_indicator_and_its_value() {
     let all = model.explain(&worn, 9).unwrap();
     assert_eq!(all[0].parts.len(), 2);
     assert!((all[0].parts.iter().map(|part| part.share).sum::<f64>() - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn few_failing_devices_are_learnt_by_a_weighted_sum() {
+    let kind = |devices| {
+        let seen = fleet(devices, -4.0, false, 8);
+        let model = Model::fit(&seen.features, &seen.followed, &Settings::new(4.0, 1, 1)).unwrap();
+        matches!(model.learnt, Learnt::Sum(_))
+    };
+    assert!(kind(100));
+    assert!(!kind(1_000));
 }
 
 #[test]

@@ -1,24 +1,16 @@
 //! How good is it: measures of what was said against what happened.
 //!
-//! In: what was said per case or row and what came. Out: one number per measure, or nothing where it is not defined.
-//! Promise: the published formula, exactly. Never: a file, a threshold that was chosen elsewhere.
+//! In: what was said per case or row and what came. Out: one number per measure, or nothing where it is not defined (no
+//! positives, no negatives). Promise: the published formula, exactly; the order of cases does not matter, equal scores
+//! are treated as equal. Never: a file, a threshold that was chosen elsewhere.
 //!
 //! | module | asks |
 //! |---|---|
 //! | [`nab`] | does a stream's alarm come early in the window of the anomaly, and seldom outside? |
-
-pub mod nab;
-//! How good is it: measures of rankings and of probabilities against what happened.
-//!
-//! In: what was said per case and whether the event came. Out: one number per measure, or nothing where it is not
-//! defined (no positives, no negatives). Promise: order of the input does not matter, equal scores are treated as
-//! equal. Never: a threshold that was chosen elsewhere.
-//!
-//! | module | asks |
-//! |---|---|
 //! | [`ranking`] | do cases with the event stand above those without it? |
 //! | [`reliability`] | of all cases told 20 %, does the event come to a fifth? |
 
+pub mod nab;
 pub mod ranking;
 pub mod reliability;
 

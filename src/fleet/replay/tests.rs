@@ -69,22 +69,6 @@ fn a_day_of_drives_is_a_message_each_and_the_last_day_of_a_drive_is_its_failure(
 }
 
 #[test]
-fn power_files_are_read_as_they_were_published() {
-    for text in [
-        "ctime,activePower,label\n2020-03-16 10:00:00,0.5,0.0\n2020-03-16 10:01:00,7.0,1.0\n",
-        "\u{feff}ctime,activePower\n3/16/2020 10:00,0.5\n3/16/2020 10:01,7\n",
-        ",ctime,activePower,label\n0,2020-03-16 10:00:00,0.5,0\n1,2020-03-16 10:01:00,7.0,1\n",
-        "ctime,activePower,,\n3/16/2020 10:00,0.5,,\n3/16/2020 10:01,7,,\n",
-    ] {
-        let minutes = appliance_power::minutes(text).unwrap();
-        let read: Vec<_> = minutes.iter().map(|(at, power, _)| (at.to_string(), *power)).collect();
-        let expected = [("2020-03-16T10:00:00Z".to_owned(), Some(0.5)), ("2020-03-16T10:01:00Z".to_owned(), Some(7.0))];
-        assert_eq!(read, expected, "{text}");
-        assert_eq!(minutes[1].2, text.contains("label"), "{text}");
-    }
-}
-
-#[test]
 fn a_folder_without_recordings_says_what_it_lacks() {
     let folder = tempfile::tempdir().unwrap();
     for (set, said) in [
