@@ -8,45 +8,32 @@
 //! |---|---|
 //! | [`anomaly`] | is this unusual for this device: streaming anomaly scores |
 //! | [`boost`] | gradient-boosted trees: fit, predict, explain (the only door to forust) |
-//! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
-//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
-//! | [`measure`] | how good what was said is against what happened |
-//! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
-//! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`codes`] | which fault codes come next |
+//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
 //! | [`decide`] | act or not, by expected cost |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | whether features and probabilities are still those of the training |
-//! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
-//! | [`calibrate`] | from a score to a probability: Platt, isotonic |
-//! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good rankings and probabilities are |
+//! | [`measure`] | how good what was said is against what happened |
 //! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod anomaly;
 pub mod boost;
-pub mod degrade;
-pub mod evaluate;
-pub mod measure;
-pub mod indicator;
-pub mod life;
 pub mod calibrate;
 pub mod codes;
+pub mod cycle;
 pub mod daily;
 pub mod decide;
 pub mod degrade;
 pub mod drift;
-pub mod evaluate;
-pub mod calibrate;
-pub mod cycle;
 pub mod evaluate;
 pub mod hazard;
 pub mod indicator;

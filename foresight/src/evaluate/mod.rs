@@ -5,17 +5,14 @@
 //! look ahead, a number tuned to one file.
 
 pub mod alpi;
-pub mod battery;
-pub mod cmapss;
-mod input;
-pub mod scale;
-pub mod weibull;
-pub mod battery;
-pub mod cmapss;
 pub mod appliance_power;
+pub mod battery;
+pub mod cmapss;
 pub mod disks;
-mod input;
 pub mod nab;
 pub mod scale;
+pub mod weibull;
+mod input;
+mod input;
 
 pub use self::input::{EvaluateError, open, text};
