@@ -1,7 +1,10 @@
 //! The next-code model: boosted trees over (window, candidate code) pairs.
 //!
 //! In: windows with their next ones. Out: probabilities and sets. Promise: same windows and seed, same model; the
-//! threshold was chosen on devices that the trees of that step had not seen.
+//! threshold was chosen on probabilities of trees that had not seen the window's device: the devices are halved, each
+//! half is said by trees of the other. The best threshold differs from device to device, so all of them have a say.
+
+use std::collections::BTreeMap;
 
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -23,8 +26,6 @@ pub struct Settings {
     pub windows: usize,
     /// Share of windows whose device is hidden, so that the trees serve new devices as well as known ones.
     pub hidden: f64,
-    /// Every n-th device is kept for the threshold.
-    pub threshold_every: usize,
 }
 
 impl Settings {
@@ -40,7 +41,12 @@ impl Settings {
             bins: 64,
             ..boost::Settings::new(Objective::Logistic, seed)
         };
-        Self { boost, windows: 8_000, hidden: 0.5, threshold_every: 4 }
+        Self { boost, windows: 8_000, hidden: 0.5 }
+    }
+
+    /// Evenly taken, at most as many as are wanted.
+    fn some<'a>(&self, windows: &[&'a Window]) -> Vec<&'a Window> {
+        windows.iter().copied().step_by(windows.len().div_ceil(self.windows.max(1)).max(1)).collect()
     }
 }
 
@@ -58,28 +64,28 @@ impl NextCodes {
         let mut devices: Vec<&str> = windows.iter().map(|window| window.device.as_str()).collect();
         devices.sort_unstable();
         devices.dedup();
-        let mut chance = ChaCha8Rng::seed_from_u64(settings.boost.seed);
-        devices.shuffle(&mut chance);
-        let mut kept: Vec<&str> = devices.iter().copied().step_by(settings.threshold_every.max(2)).collect();
-        kept.sort_unstable();
-        // With one device alone its last quarter is kept.
-        let alone = devices.len() < 2;
-        let is_kept = |place: usize, window: &Window| {
-            if alone { place * 4 >= windows.len() * 3 } else { kept.binary_search(&window.device.as_str()).is_ok() }
+        devices.shuffle(&mut ChaCha8Rng::seed_from_u64(settings.boost.seed));
+        let half: BTreeMap<&str, usize> =
+            (devices.iter().enumerate()).map(|(place, device)| (*device, place % 2)).collect();
+        // With one device alone its windows are halved.
+        let in_half = |place: usize, window: &Window| match devices.len() {
+            0 | 1 => place * 2 / windows.len(),
+            _ => half[window.device.as_str()],
         };
-        let mut parts = (Vec::new(), Vec::new());
-        for (place, window) in windows.iter().enumerate() {
-            if is_kept(place, window) { parts.1.push(*window) } else { parts.0.push(*window) }
-        }
-        let first = Self::grow(&parts.0, codes, settings)?;
-        let step = parts.1.len().div_ceil(settings.windows.max(1)).max(1);
         let (mut pairs, mut unasked) = (Vec::new(), 0);
-        let kept: Vec<&Window> = parts.1.into_iter().step_by(step).collect();
-        let asked: Vec<_> = kept.iter().map(|window| (window.device.as_str(), window.codes.as_slice())).collect();
-        for (said, window) in first.probabilities_of(&asked)?.iter().zip(&kept) {
-            let asked = said.iter().filter(|(code, _)| window.next.binary_search(code).is_ok()).count();
-            unasked += (window.next.len() - asked) as u64;
-            pairs.extend(said.iter().map(|(code, p)| (*p, window.next.binary_search(code).is_ok())));
+        for held in 0..2 {
+            let (mut seen, mut unseen) = (Vec::new(), Vec::new());
+            for (place, window) in windows.iter().enumerate() {
+                if in_half(place, window) == held { unseen.push(*window) } else { seen.push(*window) }
+            }
+            let unseen: Vec<&Window> = settings.some(&unseen);
+            let asked: Vec<_> = unseen.iter().map(|window| (window.device.as_str(), window.codes.as_slice())).collect();
+            let said = Self::grow(&seen, codes, settings)?.probabilities_of(&asked)?;
+            for (said, window) in said.iter().zip(&unseen) {
+                let came = |code: &Code| window.next.binary_search(code).is_ok();
+                unasked += (window.next.len() - said.iter().filter(|(code, _)| came(code)).count()) as u64;
+                pairs.extend(said.iter().map(|(code, p)| (*p, came(code))));
+            }
         }
         let (threshold, _) = best_threshold(&pairs, unasked);
         Ok(Self { threshold, ..Self::grow(windows, codes, settings)? })
@@ -90,8 +96,7 @@ impl NextCodes {
         windows.iter().for_each(|window| counts.add(window));
         let mut chance = ChaCha8Rng::seed_from_u64(settings.boost.seed);
         let (mut cells, mut target) = (Vec::new(), Vec::new());
-        let step = windows.len().div_ceil(settings.windows.max(1)).max(1);
-        for window in windows.iter().step_by(step) {
+        for window in settings.some(windows) {
             let hide = chance.random_bool(settings.hidden);
             for (code, mut row) in rows(&counts, &window.device, &window.codes) {
                 if hide {

@@ -11,11 +11,11 @@ use super::Verdict;
 use crate::survival::normal_two_sided;
 
 /// Expected failures, and expected survivals, before a verdict: with fewer the normal law is far off.
-pub const LEAST_EXPECTED: f64 = 5.0;
+const LEAST_EXPECTED: f64 = 5.0;
 /// Chance of either test to say `moved` although nothing has: each period is one look.
-pub const MOVED: f64 = 0.01;
+const MOVED: f64 = 0.01;
 /// The same for `drifted`: at daily looks once in some thirty years.
-pub const DRIFTED: f64 = 0.0001;
+const DRIFTED: f64 = 0.0001;
 
 /// Sums over probabilities and outcomes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

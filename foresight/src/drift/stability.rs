@@ -14,11 +14,11 @@ const BINS: usize = 10;
 /// Added to each bin's count, so that an empty one has a logarithm.
 const HALF: f64 = 0.5;
 /// Values before a verdict: ten bins then move by 0.05 at most on average by chance.
-pub const LEAST_VALUES: u64 = 200;
+const LEAST_VALUES: u64 = 200;
 /// From here on something has changed.
-pub const MOVED: f64 = 0.1;
+const MOVED: f64 = 0.1;
 /// From here on much has changed.
-pub const DRIFTED: f64 = 0.25;
+const DRIFTED: f64 = 0.25;
 
 /// How a feature was spread in the training: tenths, and the share of missing values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -80,7 +80,10 @@ impl Lifetime {
     /// The unit is in the data only because its failure lies within these ages (truncation): one that was sold used
     /// enters late (`from`), one from a list of repairs up to a day is there because it failed by then (`to`).
     pub fn within(self, from: f64, to: f64) -> Result<Self, SurvivalError> {
-        let (least, greatest) = self.bounds();
+        let (least, greatest) = match self.seen {
+            Seen::FailedBefore(at) => (if at > from { at } else { f64::NEG_INFINITY }, at),
+            _ => self.bounds(),
+        };
         let legal = from >= 0.0 && from < to && least >= from && (greatest <= to || greatest.is_infinite());
         legal.then_some(Self { window: (from, to), ..self }).ok_or(SurvivalError::Window { from, to, seen: self.seen })
     }
