@@ -21,7 +21,6 @@
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good rankings and probabilities are |
-//! | [`measure`] | how good what was said is against what happened |
 //! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 

@@ -9,10 +9,9 @@ pub mod appliance_power;
 pub mod battery;
 pub mod cmapss;
 pub mod disks;
+mod input;
 pub mod nab;
 pub mod scale;
 pub mod weibull;
-mod input;
-mod input;
 
 pub use self::input::{EvaluateError, open, text};
