@@ -32,11 +32,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    advisory, alarm, appointment, auth, connection, dead_letter, device, event, health, id,
+    advisory, alarm, appointment, auth, connection, dead_letter, device, event, health, id, maintenance,
     metrics::{Answered, Metrics, Route},
     outcome,
     problem::{self, Problem, REQUEST_ID},
-    relay, sql, technician, ticket, token,
+    relay, service_problem, sql, technician, ticket, token,
 };
 
 /// What can be set; unknown keys are refused.
@@ -71,6 +71,8 @@ pub struct Settings {
     /// An offered slot keeps a technician's time for so long.
     #[serde(with = "schemas::time::span")]
     pub slot_hold: Duration,
+    /// From when on alarms of one model and firmware are one service problem.
+    pub storm: service_problem::Settings,
     /// How long requests may go on after the server was told to stop.
     #[serde(with = "schemas::time::span")]
     pub stop_within: Duration,
@@ -90,6 +92,7 @@ impl Default for Settings {
             event_patience: Duration::from_secs(30),
             verify_after: Duration::from_secs(7 * 86_400),
             slot_hold: appointment::HOLD_TTL,
+            storm: service_problem::Settings::default(),
             stop_within: Duration::from_secs(10),
         }
     }
@@ -174,7 +177,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(device::routes::router())
         .merge(event::routes::router())
         .merge(health::routes::router())
+        .merge(maintenance::routes::router())
         .merge(outcome::routes::router())
+        .merge(service_problem::routes::router())
         .merge(sql::routes::router())
         .merge(technician::routes::router())
         .merge(ticket::routes::router())

@@ -20,7 +20,7 @@ use crate::{
     app::App,
     device, event,
     metrics::Metrics,
-    store,
+    service_problem, store,
 };
 
 /// The service desk of this process.
@@ -30,24 +30,31 @@ pub struct Desk {
     profiles: Arc<Profiles>,
     events: event::Hub,
     metrics: Metrics,
+    storm: service_problem::Settings,
 }
 
 impl Desk {
     /// From its parts.
     pub fn new(db: SqlitePool, profiles: Arc<Profiles>, events: event::Hub, metrics: Metrics) -> Self {
-        Self { db, profiles, events, metrics }
+        Self { db, profiles, events, metrics, storm: service_problem::Settings::default() }
+    }
+
+    /// Takes alarms for a storm from `storm` on.
+    pub fn with_storm(self, storm: service_problem::Settings) -> Self {
+        Self { storm, ..self }
     }
 
     /// With the parts of the service side.
     pub fn of(app: &App) -> Self {
         Self::new(app.db.clone(), app.profiles.clone(), app.events.clone(), app.metrics.clone())
+            .with_storm(app.settings.storm)
     }
 
     async fn take(&self, alarms: &[Alarm]) -> Result<Vec<Taken>, sqlx::Error> {
         let mut tx = store::write(&self.db).await?;
         let mut taken = Vec::with_capacity(alarms.len());
         for alarm in alarms {
-            taken.push(alarm::store::take(&mut tx, &self.profiles, alarm).await?);
+            taken.push(alarm::store::take(&mut tx, &self.profiles, &self.storm, alarm).await?);
         }
         tx.commit().await?;
         Ok(taken)
@@ -78,8 +85,7 @@ impl ServiceDesk for Desk {
             if !taken.raised && !taken.cleared {
                 self.metrics.alarms_repeated.inc();
             }
-            self.metrics.tickets_opened.inc_by(u64::from(taken.opened));
-            self.metrics.tickets_reopened.inc_by(u64::from(taken.reopened));
+            self.metrics.taken(&taken);
         }
         self.events.wake();
         Ok(())

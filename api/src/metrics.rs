@@ -7,6 +7,8 @@ use prometheus_client::{
 };
 use schemas::{advisory::Decision, alarm::AlarmState};
 
+use crate::alarm::store::Taken;
+
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Answered {
@@ -62,6 +64,12 @@ pub struct Metrics {
     advisories: Family<Decided, Counter>,
     /// Advisories that were known.
     pub(crate) advisories_repeated: Counter,
+    /// Alarms raised in a planned outage.
+    pub(crate) alarms_planned: Counter,
+    /// Service problems opened.
+    pub(crate) service_problems: Counter,
+    /// Tickets held for a service problem.
+    pub(crate) tickets_held: Counter,
     /// Event streams open now.
     pub(crate) streams: Gauge,
     cut: Family<Reason, Counter>,
@@ -89,6 +97,9 @@ impl Metrics {
             alarms_repeated: Counter::default(),
             advisories: Family::default(),
             advisories_repeated: Counter::default(),
+            alarms_planned: Counter::default(),
+            service_problems: Counter::default(),
+            tickets_held: Counter::default(),
             streams: Gauge::default(),
             cut: Family::default(),
             outcomes: Counter::default(),
@@ -125,6 +136,9 @@ impl Metrics {
         r.register("forewarn_alarms_repeated", "Alarm events that told nothing new", metrics.alarms_repeated.clone());
         r.register("forewarn_advisories", "Advisories that were new, by decision", metrics.advisories.clone());
         r.register("forewarn_advisories_repeated", "Advisories that were known", metrics.advisories_repeated.clone());
+        r.register("forewarn_alarms_planned", "Alarms raised in a planned outage", metrics.alarms_planned.clone());
+        r.register("forewarn_service_problems", "Service problems opened", metrics.service_problems.clone());
+        r.register("forewarn_tickets_held", "Tickets held for a service problem", metrics.tickets_held.clone());
         r.register("forewarn_event_streams", "Event streams open now", metrics.streams.clone());
         r.register("forewarn_event_streams_cut", "Event streams ended by the server, by reason", metrics.cut.clone());
         r.register("forewarn_outcomes", "Outcomes given to the lake", metrics.outcomes.clone());
@@ -143,6 +157,15 @@ impl Metrics {
 
     pub(crate) fn advisory(&self, decision: Decision) {
         self.advisories.get_or_create(&Decided { decision: decision.as_str() }).inc();
+    }
+
+    /// Counts what an alarm did to tickets.
+    pub(crate) fn taken(&self, taken: &Taken) {
+        self.tickets_opened.inc_by(u64::from(taken.opened));
+        self.tickets_reopened.inc_by(u64::from(taken.reopened));
+        self.alarms_planned.inc_by(u64::from(taken.planned));
+        self.service_problems.inc_by(u64::from(taken.storm));
+        self.tickets_held.inc_by(u64::from(taken.held));
     }
 
     pub(crate) fn cut(&self, why: Cut) {

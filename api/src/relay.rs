@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{advisory, app::App, event, idempotency, outcome, problem, ticket};
+use crate::{advisory, alarm, app::App, event, idempotency, outcome, problem, service_problem, ticket};
 
 /// Outcomes delivered before it is noted that they were.
 const BATCH: u32 = 100;
@@ -51,6 +51,8 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
         }
         if ticked {
             note("settle resolved tickets", settle(&app).await);
+            note("give back tickets of service problems that have ended", release(&app).await);
+            note("give alarms that outlast their planned outage a ticket", outlasted(&app).await);
             note("follow device credentials", app.credentials.refresh(&app.db).await);
             // Where ingest runs in another process, so does the desk: its events are looked for.
             if app.outcomes.is_none() {
@@ -77,6 +79,25 @@ async fn settle(app: &App) -> Result<(), sqlx::Error> {
     let settled = ticket::store::settle(&app.db, app.clock.now(), app.settings.verify_after).await?;
     if settled > 0 {
         tracing::info!(tickets = settled, "closed resolved tickets");
+        app.events.wake();
+    }
+    Ok(())
+}
+
+async fn release(app: &App) -> Result<(), sqlx::Error> {
+    let released = service_problem::store::release(&app.db, app.clock.now()).await?;
+    if released > 0 {
+        tracing::info!(tickets = released, "gave back tickets of service problems that have ended");
+        app.events.wake();
+    }
+    Ok(())
+}
+
+async fn outlasted(app: &App) -> Result<(), sqlx::Error> {
+    let taken = alarm::store::outlasted(&app.db, &app.profiles, &app.settings.storm, app.clock.now()).await?;
+    if !taken.is_empty() {
+        taken.iter().for_each(|taken| app.metrics.taken(taken));
+        tracing::info!(alarms = taken.len(), "gave alarms that outlast their planned outage a ticket");
         app.events.wake();
     }
     Ok(())

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_visit", include_str!("../migrations/0002_visit.sql")),
     ("0003_dead_letter", include_str!("../migrations/0003_dead_letter.sql")),
     ("0006_advisory", include_str!("../migrations/0006_advisory.sql")),
+    ("0007_storm", include_str!("../migrations/0007_storm.sql")),
 ];
 
 /// Connections: one writes at a time, the others read. More only queue for two cores.

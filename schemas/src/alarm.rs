@@ -81,9 +81,9 @@ impl AlarmSource {
 /// Why an alarm was raised, in numbers (X.733 threshold information).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// The metric that crossed, or the fault code that came.
+    /// The metric, expression or rate that crossed, what was counted, or the fault code that came.
     pub indicator: String,
-    /// Unit of `observed` and `threshold`; empty for a fault code.
+    /// Unit of `observed` and `threshold`; empty for a count or a fault code.
     pub unit: String,
     /// The value that was crossed; none for a fault code.
     pub threshold: Option<f64>,
@@ -95,6 +95,9 @@ pub struct Evidence {
     pub until: Instant,
     /// How many readings held the condition.
     pub readings: u64,
+    /// Whether it came and went so often that it stays raised until it was calm for a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flapping: bool,
     /// One sentence for a person.
     pub reason: String,
 }

@@ -119,7 +119,11 @@ impl Profile {
             ProfileCommand::Check { file } => {
                 let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
                 let profile = DeviceProfile::parse(&text)?;
+                analytics::detect::Rulebook::check(&profile)?;
                 println!("{} version {} is legal", profile.name, profile.version);
+                for rule in &profile.rules {
+                    println!("  rule {:<32} {:<10} {}", rule.name, rule.kind(), rule.fault_key);
+                }
             }
         }
         Ok(())

@@ -44,6 +44,10 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
     if let Some(folder) = &settings.profiles {
         profiles = profiles.with_folder(folder)?;
     }
+    for profile in profiles.iter() {
+        // The detector would say it too, but only where it runs.
+        analytics::detect::Rulebook::check(profile)?;
+    }
     let profiles = Arc::new(profiles);
     let mut registry = Registry::default();
 
@@ -111,8 +115,8 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
             )?;
             let feed = pipeline.consumer("detector", &[detector.durable()]);
             detected = Some(detector.position());
-            let desk =
-                Arc::new(api::desk::Desk::new(db.clone(), profiles.clone(), events.clone(), api_metrics.clone()));
+            let desk = api::desk::Desk::new(db.clone(), profiles.clone(), events.clone(), api_metrics.clone());
+            let desk = Arc::new(desk.with_storm(settings.api.storm));
             if settings.prognosis.enabled
                 && let Some(tables) = &tables
             {

@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     DetectError,
+    absence::LogTime,
     device::{Device, Devices},
 };
 
 /// Goes up when the form changes; an older form is refused.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// Devices written between two looks at other tasks: one to two milliseconds of work.
 const DEVICES_PER_TURN: usize = 200;
 
@@ -29,6 +30,7 @@ struct Head {
     form: u32,
     offset: LogOffset,
     heard: u64,
+    time: LogTime,
     devices: usize,
     checksum: String,
 }
@@ -85,8 +87,8 @@ pub(super) async fn encode(offset: LogOffset, devices: &Devices) -> Result<Vec<u
             tokio::task::yield_now().await;
         }
     }
-    let (heard, checksum) = (devices.heard(), checksum(&body));
-    let mut bytes = serde_json::to_vec(&Head { form: FORM, offset, heard, devices: devices.count(), checksum })?;
+    let (heard, time, checksum) = (devices.heard(), devices.time(), checksum(&body));
+    let mut bytes = serde_json::to_vec(&Head { form: FORM, offset, heard, time, devices: devices.count(), checksum })?;
     bytes.push(b'\n');
     bytes.append(&mut body);
     Ok(bytes)
@@ -109,7 +111,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(LogOffset, Devices), String> {
     if devices.len() != head.devices {
         return Err(format!("it has {} devices, its first line says {}", devices.len(), head.devices));
     }
-    Ok((head.offset, Devices::restore(head.heard, devices)))
+    Ok((head.offset, Devices::restore(head.heard, head.time, devices)))
 }
 
 /// CRC-32C: finds torn and changed files; it guards against no one who wants to change them.

@@ -25,6 +25,7 @@ use super::{
     checkpoint::{self, Place},
     device::{Devices, Found, Reporting},
     metrics::Metrics,
+    rulebook::Rulebook,
 };
 
 /// First wait before a failed attempt is made again; doubles up to [`LONGEST_WAIT`].
@@ -40,7 +41,7 @@ const CHECKPOINT_SHARE: u32 = 20;
 #[derive(Debug)]
 pub struct Detector {
     place: Place,
-    profiles: Arc<Profiles>,
+    book: Rulebook,
     clock: Arc<dyn Clock>,
     settings: Settings,
     metrics: Metrics,
@@ -60,12 +61,13 @@ impl Detector {
         settings: Settings,
         registry: &mut prometheus_client::registry::Registry,
     ) -> Result<Self, DetectError> {
+        let book = Rulebook::of(&profiles)?;
         let place = Place::open(state_dir)?;
         let (durable, devices) = place.load()?;
         info!(offset = durable.0, devices = devices.count(), "detection goes on at offset {durable}");
         let metrics = Metrics::register(registry);
         let position = watch::Sender::new(durable);
-        Ok(Self { place, profiles, clock, settings, metrics, devices, durable, position })
+        Ok(Self { place, book, clock, settings, metrics, devices, durable, position })
     }
 
     /// The frames before it need not be fed again.
@@ -128,9 +130,9 @@ impl Detector {
             ClockKind::Event => Reporting::EventTime,
             ClockKind::System | ClockKind::Scaled | ClockKind::Manual => Reporting::At(self.clock.now()),
         };
-        let found = self.devices.look(&self.profiles, chunk, reporting, self.settings.max_devices);
+        let found = self.devices.look(&self.book, chunk, reporting, self.settings.max_devices);
         let found = found.map_err(|error| DetectError::Rows { offset: chunk.start, source: error.into() })?;
-        self.metrics.looked(&found.tally, &found.alarms, self.devices.count());
+        self.metrics.looked(&self.book, &found.tally, &found.alarms, self.devices.count());
         for alarm in &found.alarms {
             debug!(alarm_id = alarm.alarm_id, device = %alarm.device_id, "{}", alarm.evidence.reason);
         }

@@ -5,9 +5,11 @@
 //!
 //! Per device and profile, readings move the rules' states in the order of their event times; a reading at or before
 //! the last one that moved them is passed over: it is stored and never pages anyone. All rules look at each reading.
+//! After each row it is asked which devices have been silent for too long by the log's own time ([`super::absence`]).
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap, HashSet},
     mem,
     time::Duration,
 };
@@ -16,15 +18,17 @@ use schemas::{
     alarm::Alarm,
     door::{Chunk, DeviceSeen},
     id::{DeviceId, IdError, ProfileName, TenantId},
-    profile::{Profile, Profiles},
     time::Instant,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
+    absence::LogTime,
     fault,
     rows::{self, ColumnError, Kind, Row, Watch},
-    rule::{self, Reading, Subject},
+    rule::{Reading, Subject},
+    rulebook::{Page, Rulebook},
+    standing::Standings,
 };
 
 /// How long a device goes unreported to the service desk while nothing about it changes.
@@ -64,6 +68,7 @@ pub(super) struct Tally {
     pub(super) unknown_profile: u64,
     pub(super) unknown_fault: u64,
     pub(super) forgotten: u64,
+    pub(super) expression_failed: u64,
 }
 
 /// Rows that the decoder must not make.
@@ -90,9 +95,9 @@ struct Watched {
     profile: ProfileName,
     /// Event time of the last reading that moved the rules.
     moved: Option<Instant>,
-    /// By rule, those that are not normal.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    rules: BTreeMap<String, rule::State>,
+    /// By rule, those of which something is remembered.
+    #[serde(default, skip_serializing_if = "Standings::is_empty")]
+    rules: Standings,
     /// By code.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     faults: BTreeMap<String, fault::State>,
@@ -106,6 +111,12 @@ pub(super) struct Device {
     /// Rows looked at, over all devices, when it was last heard.
     heard: u64,
     presence: Presence,
+    /// When it was heard last, by the log's own time; none before it sent a row that was not late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alive: Option<Instant>,
+    /// Whether it stands in the queue of those that may be silent for too long.
+    #[serde(skip)]
+    queued: bool,
     /// Nearly always one.
     watched: Vec<Watched>,
 }
@@ -117,12 +128,16 @@ pub(super) struct Devices {
     /// Places in `all`.
     index: HashMap<TenantId, HashMap<DeviceId, usize>>,
     heard: u64,
+    time: LogTime,
+    /// When a place in `all` is to be looked at again, by the log's own time, earliest first: at most once each, and
+    /// never too late.
+    queue: BinaryHeap<Reverse<(Instant, usize)>>,
 }
 
 impl Devices {
     /// From a checkpoint.
-    pub(super) fn restore(heard: u64, all: Vec<Device>) -> Self {
-        let mut devices = Self { all, heard, ..Self::default() };
+    pub(super) fn restore(heard: u64, time: LogTime, all: Vec<Device>) -> Self {
+        let mut devices = Self { all, heard, time, ..Self::default() };
         devices.reindex();
         devices
     }
@@ -137,6 +152,11 @@ impl Devices {
         self.heard
     }
 
+    /// The log's own time.
+    pub(super) fn time(&self) -> LogTime {
+        self.time
+    }
+
     /// Each of them, for a checkpoint.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Device> {
         self.all.iter()
@@ -145,13 +165,14 @@ impl Devices {
     /// Looks at a chunk. `max` bounds the devices kept.
     pub(super) fn look(
         &mut self,
-        profiles: &Profiles,
+        book: &Rulebook,
         chunk: &Chunk,
         reporting: Reporting,
         max: usize,
     ) -> Result<Found, RowsError> {
         let mut found = Found::default();
-        let batches = rows::batches(chunk, profiles)?;
+        let batches = rows::batches(chunk, book)?;
+        found.tally.expression_failed = batches.iter().map(rows::Batch::failed).sum();
         for (batch, place) in rows::order(&batches) {
             let batch = &batches[batch];
             let row = batch.row(place);
@@ -161,25 +182,33 @@ impl Devices {
                 Reporting::EventTime => row.at,
                 Reporting::At(now) => now,
             };
-            match &batch.kind {
-                Kind::Telemetry { name, profile: Some(profile), watches } => {
-                    let device = self.hear(&row, name, &mut found, max)?;
-                    device.reading(profile, watches, place, &row, &mut Turn { reported, found: &mut found });
-                }
-                Kind::Telemetry { name, profile: None, .. } => {
-                    self.hear(&row, name, &mut found, max)?;
-                    found.tally.unknown_profile += 1;
-                }
-                Kind::Fault { profile, code, active } => {
-                    let (name, code, active) = (profile.value(place), code.value(place), active.value(place));
-                    if let Some(profile) = profiles.get(name) {
-                        let device = self.hear(&row, &profile.name, &mut found, max)?;
-                        device.report(profile, code, active, &row, &mut Turn { reported, found: &mut found });
-                    } else {
-                        self.hear(&row, &name.parse()?, &mut found, max)?;
-                        found.tally.unknown_profile += 1;
+            if let Some(step) = book.step() {
+                let to = match reporting {
+                    Reporting::EventTime => row.at,
+                    Reporting::At(_) => row.arrival,
+                };
+                self.time.advance(to, step);
+            }
+            let (name, page) = match &batch.kind {
+                Kind::Telemetry { name, page, .. } => ((*name).clone(), *page),
+                Kind::Fault { profile, .. } => (profile.value(place).parse()?, book.page(profile.value(place))),
+            };
+            let heard = self.hear(&row, &name, &mut found, max)?;
+            if let Some(page) = page {
+                let turn = &mut Turn { reported, found: &mut found };
+                let device = &mut self.all[heard];
+                match &batch.kind {
+                    Kind::Telemetry { watches, .. } => device.reading(page, watches, place, &row, turn),
+                    Kind::Fault { code, active, .. } => {
+                        device.report(page, code.value(place), active.value(place), &row, turn);
                     }
                 }
+            } else {
+                found.tally.unknown_profile += 1;
+            }
+            if book.step().is_some() {
+                self.came(book, heard, &row, &mut found);
+                self.overdue(book, &mut Turn { reported, found: &mut found });
             }
         }
         // A device that came several times in the chunk is told once, as it was last.
@@ -191,14 +220,50 @@ impl Devices {
         Ok(found)
     }
 
-    /// The device of a row, known from now on.
+    /// A row ends its device's silence, and shows that it is alive.
+    fn came(&mut self, book: &Rulebook, place: usize, row: &Row<'_>, found: &mut Found) {
+        let device = &mut self.all[place];
+        let Some(page) = book.page(device.presence.profile.as_str()) else { return };
+        if page.absences().next().is_none() {
+            return;
+        }
+        let watched = Watched::under(&mut device.watched, &page.profile.name);
+        found.alarms.extend(page.absences().filter_map(|(rule, _)| watched.rules.report(rule, row.at)));
+        // Of a device of which only late data is known nobody knows whether it should report.
+        if row.late && device.alive.is_none() {
+            return;
+        }
+        let now = self.time.at();
+        device.alive = Some(now);
+        if !mem::replace(&mut device.queued, true) {
+            self.queue.push(Reverse((now, place)));
+        }
+    }
+
+    /// Finds those that have been silent for too long.
+    fn overdue(&mut self, book: &Rulebook, turn: &mut Turn<'_>) {
+        let now = self.time.at();
+        while let Some(Reverse((due, place))) = self.queue.peek().copied() {
+            if due > now {
+                return;
+            }
+            self.queue.pop();
+            let device = &mut self.all[place];
+            // Whoever was heard meanwhile, or is there since a restart, is looked at again when it is due.
+            let next = device.overdue(book, now, turn);
+            device.queued = next.is_some();
+            self.queue.extend(next.map(|due| Reverse((due, place))));
+        }
+    }
+
+    /// The place of a row's device, known from now on.
     fn hear(
         &mut self,
         row: &Row<'_>,
         profile: &ProfileName,
         found: &mut Found,
         max: usize,
-    ) -> Result<&mut Device, RowsError> {
+    ) -> Result<usize, RowsError> {
         let place = self.index.get(row.tenant).and_then(|devices| devices.get(row.device));
         let place = match place {
             Some(place) => {
@@ -219,7 +284,7 @@ impl Devices {
                 self.all.len() - 1
             }
         };
-        Ok(&mut self.all[place])
+        Ok(place)
     }
 
     /// Forgets the least recently heard, so that at least one more has room; tells how many.
@@ -239,7 +304,10 @@ impl Devices {
 
     fn reindex(&mut self) {
         self.index.clear();
-        for (place, device) in self.all.iter().enumerate() {
+        self.queue.clear();
+        for (place, device) in self.all.iter_mut().enumerate() {
+            device.queued = device.alive.is_some();
+            self.queue.extend(device.alive.map(|alive| Reverse((alive, place))));
             let devices = self.index.entry(device.tenant.clone()).or_default();
             devices.insert(device.device_id.clone(), place);
         }
@@ -258,6 +326,8 @@ impl Device {
                 last_seen: row.at,
                 reported: row.at,
             },
+            alive: None,
+            queued: false,
             watched: Vec::new(),
         })
     }
@@ -294,17 +364,44 @@ impl Device {
         }
     }
 
-    /// Takes a telemetry row: it releases pending faults, and moves the rules if it comes in order.
-    fn reading(&mut self, profile: &Profile, watches: &[Watch<'_>], place: usize, row: &Row<'_>, turn: &mut Turn<'_>) {
+    /// Raises what its silence raises; tells when it is to be looked at again.
+    fn overdue(&mut self, book: &Rulebook, now: Instant, turn: &mut Turn<'_>) -> Option<Instant> {
+        let alive = self.alive?;
+        let page = book.page(self.presence.profile.as_str())?;
         let subject = Subject {
             tenant: &self.tenant,
             device_id: &self.device_id,
-            profile: &profile.name,
+            profile: &page.profile.name,
+            firmware: self.presence.firmware.as_deref(),
+            reported: turn.reported,
+        };
+        let watched = Watched::under(&mut self.watched, &page.profile.name);
+        let mut next = None;
+        for (rule, after) in page.absences() {
+            let due = alive.plus(after);
+            if watched.rules.is_absent(rule) {
+                continue;
+            }
+            if due <= now {
+                turn.found.alarms.extend(watched.rules.overdue(rule, self.presence.last_seen, &subject));
+            } else {
+                next = Some(next.map_or(due, |next: Instant| next.min(due)));
+            }
+        }
+        next
+    }
+
+    /// Takes a telemetry row: it releases pending faults, and moves the rules if it comes in order.
+    fn reading(&mut self, page: &Page, watches: &[Watch<'_>], place: usize, row: &Row<'_>, turn: &mut Turn<'_>) {
+        let subject = Subject {
+            tenant: &self.tenant,
+            device_id: &self.device_id,
+            profile: &page.profile.name,
             firmware: row.firmware.or(self.presence.firmware.as_deref()),
             reported: turn.reported,
         };
-        let watched = Watched::under(&mut self.watched, &profile.name);
-        watched.release(profile, row, &subject, turn);
+        let watched = Watched::under(&mut self.watched, &page.profile.name);
+        watched.release(page, row, &subject, turn);
         let previous = watched.moved;
         if previous.is_some_and(|previous| row.at <= previous) {
             turn.found.tally.out_of_order += 1;
@@ -313,35 +410,22 @@ impl Device {
         watched.moved = Some(row.at);
         for watch in watches {
             let reading = Reading { at: row.at, previous, value: watch.value(place), late: row.late };
-            let state = match watched.rules.get_mut(&watch.rule.name) {
-                Some(state) => state,
-                // Most readings are normal: they cost no entry.
-                None if reading.value.is_some_and(|value| rule::reached(watch.rule, value)) => {
-                    watched.rules.entry(watch.rule.name.clone()).or_default()
-                }
-                None => continue,
-            };
-            let alarm;
-            (*state, alarm) = mem::take(state).step(watch.rule, watch.unit, &reading, &subject);
-            turn.found.alarms.extend(alarm);
-            if *state == rule::State::Normal {
-                watched.rules.remove(&watch.rule.name);
-            }
+            turn.found.alarms.extend(watched.rules.reading(&watch.terms, &reading, &subject));
         }
     }
 
-    /// Takes a fault row: it releases what else is pending, and moves the state of its code.
-    fn report(&mut self, profile: &Profile, code: &str, active: bool, row: &Row<'_>, turn: &mut Turn<'_>) {
+    /// Takes a fault row: it releases what else is pending, moves the state of its code, and is counted.
+    fn report(&mut self, page: &Page, code: &str, active: bool, row: &Row<'_>, turn: &mut Turn<'_>) {
         let subject = Subject {
             tenant: &self.tenant,
             device_id: &self.device_id,
-            profile: &profile.name,
+            profile: &page.profile.name,
             firmware: row.firmware.or(self.presence.firmware.as_deref()),
             reported: turn.reported,
         };
-        let watched = Watched::under(&mut self.watched, &profile.name);
+        let watched = Watched::under(&mut self.watched, &page.profile.name);
         // The report itself first: it may be the end of what is pending.
-        if let Some(fault) = profile.fault(code) {
+        if let Some(fault) = page.profile.fault(code) {
             let report = fault::Report { at: row.at, active, late: row.late };
             let state = watched.faults.entry(code.to_owned()).or_default();
             turn.found.tally.out_of_order += u64::from(state.passes_over(&report));
@@ -351,7 +435,14 @@ impl Device {
         } else {
             turn.found.tally.unknown_fault += 1;
         }
-        watched.release(profile, row, &subject, turn);
+        if active {
+            let report = Reading { at: row.at, previous: watched.moved, value: None, late: row.late };
+            for entry in page.entries.iter().filter(|entry| entry.counts(code)) {
+                let Some(terms) = entry.terms() else { continue };
+                turn.found.alarms.extend(watched.rules.fault(&terms, &report, &subject));
+            }
+        }
+        watched.release(page, row, &subject, turn);
     }
 }
 
@@ -359,7 +450,8 @@ impl Watched {
     /// The one of a profile, new if need be.
     fn under<'a>(all: &'a mut Vec<Self>, profile: &ProfileName) -> &'a mut Self {
         let place = all.iter().position(|watched| watched.profile == *profile).unwrap_or_else(|| {
-            let new = Self { profile: profile.clone(), moved: None, rules: BTreeMap::new(), faults: BTreeMap::new() };
+            let new =
+                Self { profile: profile.clone(), moved: None, rules: Standings::default(), faults: BTreeMap::new() };
             all.reserve_exact(1);
             all.push(new);
             all.len() - 1
@@ -368,12 +460,12 @@ impl Watched {
     }
 
     /// A row that is not late shows that the device has caught up.
-    fn release(&mut self, profile: &Profile, row: &Row<'_>, subject: &Subject<'_>, turn: &mut Turn<'_>) {
+    fn release(&mut self, page: &Page, row: &Row<'_>, subject: &Subject<'_>, turn: &mut Turn<'_>) {
         if row.late {
             return;
         }
         for (code, state) in self.faults.iter_mut().filter(|(_, state)| state.is_pending()) {
-            let Some(fault) = profile.fault(code) else { continue };
+            let Some(fault) = page.profile.fault(code) else { continue };
             let alarm;
             (*state, alarm) = mem::take(state).release(fault, row.at, subject);
             turn.found.alarms.extend(alarm);

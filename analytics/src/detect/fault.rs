@@ -143,6 +143,7 @@ fn raise(
             since,
             until: at,
             readings: reports,
+            flapping: false,
             reason,
         },
     };

@@ -9,9 +9,9 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use schemas::alarm::Alarm;
+use schemas::alarm::{Alarm, AlarmState};
 
-use super::device::Tally;
+use super::{device::Tally, rulebook::Rulebook};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -19,6 +19,9 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 pub(super) struct Metrics {
     readings: Counter,
     alarms: Family<Labels<2>, Counter>,
+    rule_alarms: Family<Labels<2>, Counter>,
+    flapping: Counter,
+    expression_failures: Counter,
     passed_over: Family<Labels<1>, Counter>,
     unknown_faults: Counter,
     devices: Gauge,
@@ -33,6 +36,9 @@ impl Metrics {
         let metrics = Self {
             readings: Counter::default(),
             alarms: Family::default(),
+            rule_alarms: Family::default(),
+            flapping: Counter::default(),
+            expression_failures: Counter::default(),
             passed_over: Family::default(),
             unknown_faults: Counter::default(),
             devices: Gauge::default(),
@@ -46,6 +52,13 @@ impl Metrics {
         let m = metrics.clone();
         registry.register("readings", "Telemetry and fault rows that detection looked at", m.readings);
         registry.register("alarms", "Alarm events that detection found, by source and state", m.alarms);
+        registry.register("rule_alarms", "Alarm events of rules, by kind of rule and state", m.rule_alarms);
+        registry.register("flapping_alarms", "Alarms raised that stay, since they came and went", m.flapping);
+        registry.register(
+            "expression_failures",
+            "Rows for which the expression of a rule could not be computed",
+            m.expression_failures,
+        );
         registry.register("passed_over", "Rows that moved no state, by reason", m.passed_over);
         registry.register(
             "unknown_fault_codes",
@@ -64,16 +77,22 @@ impl Metrics {
         metrics
     }
 
-    pub(super) fn looked(&self, tally: &Tally, alarms: &[Alarm], devices: usize) {
+    pub(super) fn looked(&self, book: &Rulebook, tally: &Tally, alarms: &[Alarm], devices: usize) {
         self.readings.inc_by(tally.readings);
         self.unknown_faults.inc_by(tally.unknown_fault);
         self.forgotten.inc_by(tally.forgotten);
+        self.expression_failures.inc_by(tally.expression_failed);
         for (reason, count) in [("out_of_order", tally.out_of_order), ("unknown_profile", tally.unknown_profile)] {
             self.passed_over.get_or_create(&[("reason", reason)]).inc_by(count);
         }
         for alarm in alarms {
             let labels = [("source", alarm.source.as_str()), ("state", alarm.state.as_str())];
             self.alarms.get_or_create(&labels).inc();
+            if let Some(kind) = book.kind(alarm) {
+                self.rule_alarms.get_or_create(&[("kind", kind), ("state", alarm.state.as_str())]).inc();
+            }
+            let new = alarm.evidence.flapping && alarm.state == AlarmState::Raised;
+            self.flapping.inc_by(u64::from(new));
         }
         self.devices.set(i64::try_from(devices).unwrap_or(i64::MAX));
     }

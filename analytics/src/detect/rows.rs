@@ -8,30 +8,40 @@
 
 use std::{cmp::Ordering, collections::HashMap};
 
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+use arrow::{
+    array::{
+        Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    },
+    error::ArrowError,
 };
 use schemas::{
     door::Chunk,
     id::ProfileName,
-    profile::{Profile, Profiles, Rule},
+    profile::{Quantity, Source},
     table::TableName,
     time::Instant,
 };
 
+use super::{
+    rule::Terms,
+    rulebook::{Entry, Page, Rulebook},
+};
+
 /// A batch that does not have its table's columns.
 #[derive(Debug, thiserror::Error)]
-#[error("table {table}: column {column} is missing or of another type")]
-pub(super) struct ColumnError {
-    table: TableName,
-    column: &'static str,
+pub(super) enum ColumnError {
+    #[error("table {table}: column {column} is missing or of another type")]
+    Missing { table: TableName, column: &'static str },
+    #[error("table {table}: put its columns before the expression of rule {rule}")]
+    Expression { table: TableName, rule: String, source: ArrowError },
 }
 
 /// A column of numbers.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Numbers<'a> {
+#[derive(Debug)]
+enum Numbers<'a> {
     Float(&'a Float64Array),
     Integer(&'a Int64Array),
+    Computed(Float64Array),
 }
 
 impl<'a> Numbers<'a> {
@@ -40,9 +50,10 @@ impl<'a> Numbers<'a> {
         any.downcast_ref().map(Self::Float).or_else(|| any.downcast_ref().map(Self::Integer))
     }
 
-    fn at(self, row: usize) -> Option<f64> {
+    fn at(&self, row: usize) -> Option<f64> {
         match self {
             Self::Float(column) => column.is_valid(row).then(|| column.value(row)),
+            Self::Computed(column) => column.is_valid(row).then(|| column.value(row)),
             Self::Integer(column) => column.is_valid(row).then(|| column.value(row) as f64),
         }
     }
@@ -51,37 +62,44 @@ impl<'a> Numbers<'a> {
 /// A rule with the columns it looks at.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
-    pub(super) rule: &'a Rule,
-    pub(super) unit: &'a str,
-    metric: Option<Numbers<'a>>,
+    pub(super) terms: Terms<'a>,
+    value: Option<Numbers<'a>>,
     regime: Option<(Option<Numbers<'a>>, f64)>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(batch: &'a RecordBatch, profile: &'a Profile, rule: &'a Rule) -> Self {
+    /// The watch, and in how many rows its expression failed; none for a rule that looks at no reading.
+    fn new(batch: &'a RecordBatch, entry: &'a Entry) -> Result<Option<(Self, usize)>, ArrowError> {
+        let Some(terms) = entry.terms() else { return Ok(None) };
         let numbers = |name: &str| batch.column_by_name(name).and_then(Numbers::of);
-        Self {
-            rule,
-            unit: profile.metric(&rule.metric).map_or("", |metric| &metric.unit),
-            metric: numbers(&rule.metric),
-            regime: rule.when.as_ref().map(|when| (numbers(&when.metric), when.at_least)),
-        }
+        let (value, failed) = match (&entry.expression, entry.rule.source(), &terms.limit.quantity) {
+            (Some(expression), ..) => {
+                let (column, failed) = expression.evaluate(batch)?;
+                (Some(Numbers::Computed(column)), failed)
+            }
+            (None, Some(Source::Metric(metric)), _) | (None, _, Quantity::Anomaly { metric, .. }) => {
+                (numbers(metric), 0)
+            }
+            (None, ..) => (None, 0),
+        };
+        let regime = terms.limit.when.as_ref().map(|when| (numbers(&when.metric), when.at_least));
+        Ok(Some((Self { terms, value, regime }, failed)))
     }
 
-    /// The rule's metric; none where it was not measured or the regime does not hold.
+    /// The value that the rule looks at; none where it was not measured or the regime does not hold.
     pub(super) fn value(&self, row: usize) -> Option<f64> {
-        if let Some((metric, at_least)) = self.regime {
+        if let Some((metric, at_least)) = &self.regime {
             // A regime metric that was not measured tells nothing: such a reading is passed over too.
-            metric?.at(row).filter(|value| *value >= at_least)?;
+            metric.as_ref()?.at(row).filter(|value| value >= at_least)?;
         }
-        self.metric?.at(row)
+        self.value.as_ref()?.at(row)
     }
 }
 
 /// What a batch holds beside the columns that both tables share.
 #[derive(Debug)]
 pub(super) enum Kind<'a> {
-    Telemetry { name: &'a ProfileName, profile: Option<&'a Profile>, watches: Vec<Watch<'a>> },
+    Telemetry { name: &'a ProfileName, page: Option<&'a Page>, watches: Vec<Watch<'a>>, failed: usize },
     Fault { profile: &'a StringArray, code: &'a StringArray, active: &'a BooleanArray },
 }
 
@@ -103,27 +121,35 @@ pub(super) struct Row<'a> {
     pub(super) tenant: &'a str,
     pub(super) device: &'a str,
     pub(super) at: Instant,
+    pub(super) arrival: Instant,
     pub(super) late: bool,
     pub(super) firmware: Option<&'a str>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(table: &'a TableName, batch: &'a RecordBatch, profiles: &'a Profiles) -> Result<Option<Self>, ColumnError> {
+    fn new(table: &'a TableName, batch: &'a RecordBatch, book: &'a Rulebook) -> Result<Option<Self>, ColumnError> {
         fn column<'a, T: 'static>(
             table: &TableName,
             batch: &'a RecordBatch,
             name: &'static str,
         ) -> Result<&'a T, ColumnError> {
             let found = batch.column_by_name(name).and_then(|column| column.as_any().downcast_ref());
-            found.ok_or_else(|| ColumnError { table: table.clone(), column: name })
+            found.ok_or_else(|| ColumnError::Missing { table: table.clone(), column: name })
         }
         let kind = match table {
             TableName::Telemetry(name) => {
-                let profile = profiles.get(name.as_str()).map(AsRef::as_ref);
-                let watches = profile
-                    .into_iter()
-                    .flat_map(|profile: &Profile| profile.rules.iter().map(|rule| Watch::new(batch, profile, rule)));
-                Kind::Telemetry { name, profile, watches: watches.collect() }
+                let page = book.page(name.as_str());
+                let (mut watches, mut failed) = (Vec::new(), 0);
+                for entry in page.into_iter().flat_map(|page| &page.entries) {
+                    let watch = Watch::new(batch, entry).map_err(|source| {
+                        let rule = entry.rule.name.clone();
+                        ColumnError::Expression { table: table.clone(), rule, source }
+                    })?;
+                    let Some((watch, lost)) = watch else { continue };
+                    watches.push(watch);
+                    failed += lost;
+                }
+                Kind::Telemetry { name, page, watches, failed }
             }
             TableName::Fault => Kind::Fault {
                 profile: column(table, batch, "profile")?,
@@ -152,8 +178,17 @@ impl<'a> Batch<'a> {
             tenant: self.tenant.value(row),
             device: self.device.value(row),
             at: Instant::from_micros(self.event_time.value(row)),
+            arrival: Instant::from_micros(self.arrival.value(row)),
             late: self.late.value(row),
             firmware: self.firmware.is_valid(row).then(|| self.firmware.value(row)),
+        }
+    }
+
+    /// Rows in which the expression of a rule failed.
+    pub(super) fn failed(&self) -> u64 {
+        match self.kind {
+            Kind::Telemetry { failed, .. } => failed as u64,
+            Kind::Fault { .. } => 0,
         }
     }
 
@@ -163,8 +198,8 @@ impl<'a> Batch<'a> {
 }
 
 /// The batches of a chunk at which detection looks.
-pub(super) fn batches<'a>(chunk: &'a Chunk, profiles: &'a Profiles) -> Result<Vec<Batch<'a>>, ColumnError> {
-    let found = chunk.rows.iter().filter_map(|rows| Batch::new(&rows.table, &rows.batch, profiles).transpose());
+pub(super) fn batches<'a>(chunk: &'a Chunk, book: &'a Rulebook) -> Result<Vec<Batch<'a>>, ColumnError> {
+    let found = chunk.rows.iter().filter_map(|rows| Batch::new(&rows.table, &rows.batch, book).transpose());
     found.collect()
 }
 

@@ -1,4 +1,5 @@
-//! One rule watching one device: threshold with hysteresis, minimum duration, regime.
+//! One limit watching one device: threshold with hysteresis, minimum duration, regime. Whatever the quantity is (a
+//! metric, an expression, a rate, a count, a score), this is what becomes of its values.
 //!
 //! In: the device's readings in the order of their event times, each with what the rule may see of it. Out: an
 //! alarm raised, or the same alarm cleared. Promise: the outcome depends on nothing but the readings, the rule and
@@ -18,17 +19,33 @@
 //! Between the two values the condition goes on, but such a reading does not raise: the alarm's last word is always a
 //! reading beyond the threshold. A late reading (a back-fill) begins, continues and ends conditions like any other and
 //! never raises. A reading outside the regime, or without the metric, counts only as a sign of life: the silence of
-//! `max_gap` is silence of the device, not of the regime.
+//! `max_gap` is silence of the device, not of the regime. An alarm that is flapping ([`super::flapping`]) is cleared
+//! only by a reading that ends the condition when it has not held for the rule's span.
 
 use std::time::Duration;
 
 use schemas::{
     alarm::{Alarm, AlarmSource, AlarmState, Evidence},
     id::{DeviceId, ProfileName, TenantId},
-    profile::{Rule, Side},
+    profile::{Limit, Rule, Side},
     time::Instant,
 };
 use serde::{Deserialize, Serialize};
+
+use super::flapping::Raises;
+
+/// A rule with its limit and the words of its alarms.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// Its limit.
+    pub limit: &'a Limit,
+    /// What is held against the limit, such as `vibration_mm_s` or `rate of filter_pressure_pa`.
+    pub indicator: &'a str,
+    /// Its unit.
+    pub unit: &'a str,
+}
 
 /// Of whom an alarm speaks, and when it is said to be reported.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +69,7 @@ pub struct Reading {
     pub at: Instant,
     /// Event time of the device's reading before, whatever that held.
     pub previous: Option<Instant>,
-    /// The rule's metric; none where it was not measured or the regime does not hold.
+    /// The rule's quantity; none where it was not measured or the regime does not hold.
     pub value: Option<f64>,
     /// Whether the reading came late.
     pub late: bool,
@@ -78,13 +95,13 @@ impl Condition {
         Self { since: at, until: at, readings: 1, beyond: 1, extreme: value }
     }
 
-    fn go_on(self, rule: &Rule, at: Instant, value: f64) -> Self {
+    fn go_on(self, limit: &Limit, at: Instant, value: f64) -> Self {
         Self {
             since: self.since,
             until: at,
             readings: self.readings + 1,
-            beyond: self.beyond + u64::from(reached(rule, value)),
-            extreme: match rule.side {
+            beyond: self.beyond + u64::from(reached(limit, value)),
+            extreme: match limit.side {
                 Side::Above => self.extreme.max(value),
                 Side::Below => self.extreme.min(value),
             },
@@ -105,52 +122,62 @@ pub enum State {
     Raised {
         /// Goes on until it clears.
         condition: Condition,
+        /// How long the condition must be gone for the alarm to clear; zero unless it is flapping.
+        #[serde(default, skip_serializing_if = "Duration::is_zero")]
+        calm: Duration,
         /// As it was raised.
         alarm: Box<Alarm>,
     },
 }
 
 /// Whether a value begins the condition.
-pub fn reached(rule: &Rule, value: f64) -> bool {
-    match rule.side {
-        Side::Above => value >= rule.raise,
-        Side::Below => value <= rule.raise,
-    }
+pub fn reached(limit: &Limit, value: f64) -> bool {
+    limit.side.reached(value, limit.raise)
 }
 
 /// Whether a value ends the condition: at or beyond `clear`, and not beyond `raise` where the two are equal.
-fn ended(rule: &Rule, value: f64) -> bool {
-    !reached(rule, value)
-        && match rule.side {
-            Side::Above => value <= rule.clear,
-            Side::Below => value >= rule.clear,
+fn ended(limit: &Limit, value: f64) -> bool {
+    !reached(limit, value)
+        && match limit.side {
+            Side::Above => value <= limit.clear,
+            Side::Below => value >= limit.clear,
         }
 }
 
 impl State {
-    /// Takes the device's next reading; `unit` is that of the rule's metric.
-    pub fn step(self, rule: &Rule, unit: &str, reading: &Reading, subject: &Subject<'_>) -> (Self, Option<Alarm>) {
-        let silent = reading.previous.is_some_and(|previous| reading.at.since(previous) > rule.max_gap);
+    /// Takes the device's next reading; `raises` are the rule's earlier alarms on the device.
+    pub fn step(
+        self,
+        terms: &Terms<'_>,
+        reading: &Reading,
+        raises: &mut Raises,
+        subject: &Subject<'_>,
+    ) -> (Self, Option<Alarm>) {
+        let limit = terms.limit;
+        let silent = reading.previous.is_some_and(|previous| reading.at.since(previous) > limit.max_gap);
         let state = match self {
             Self::Pending(_) if silent => Self::Normal,
             state => state,
         };
         let Some(value) = reading.value.filter(|value| value.is_finite()) else { return (state, None) };
         match state {
-            Self::Normal if reached(rule, value) => {
-                pending(Condition::begin(reading.at, value), rule, unit, reading, value, subject)
+            Self::Normal if reached(limit, value) => {
+                pending(Condition::begin(reading.at, value), terms, reading, value, raises, subject)
             }
             Self::Normal => (Self::Normal, None),
-            Self::Pending(_) if ended(rule, value) => (Self::Normal, None),
+            Self::Pending(_) if ended(limit, value) => (Self::Normal, None),
             Self::Pending(condition) => {
-                pending(condition.go_on(rule, reading.at, value), rule, unit, reading, value, subject)
+                pending(condition.go_on(limit, reading.at, value), terms, reading, value, raises, subject)
             }
-            Self::Raised { condition, alarm } if ended(rule, value) => {
-                let reason = cleared_reason(rule, unit, &condition, value, reading.at);
+            Self::Raised { condition, calm, alarm } if ended(limit, value) => {
+                if reading.at.since(condition.until) < calm {
+                    return (Self::Raised { condition, calm, alarm }, None);
+                }
+                let reason = cleared_reason(terms, &condition, value, reading.at);
                 (Self::Normal, Some(cleared(*alarm, &condition, reading.at, reason)))
             }
-            Self::Raised { condition, alarm } => {
-                (Self::Raised { condition: condition.go_on(rule, reading.at, value), alarm }, None)
+            Self::Raised { condition, calm, alarm } => {
+                (Self::Raised { condition: condition.go_on(limit, reading.at, value), calm, alarm }, None)
             }
         }
     }
@@ -158,15 +185,23 @@ impl State {
 
 fn pending(
     condition: Condition,
-    rule: &Rule,
-    unit: &str,
+    terms: &Terms<'_>,
     reading: &Reading,
     value: f64,
+    raises: &mut Raises,
     subject: &Subject<'_>,
 ) -> (State, Option<Alarm>) {
-    let long_enough = reading.at.since(condition.since) >= rule.hold;
-    if reading.late || !long_enough || !reached(rule, value) {
+    let Terms { rule, limit, indicator, unit } = *terms;
+    let long_enough = reading.at.since(condition.since) >= limit.hold;
+    if reading.late || !long_enough || !reached(limit, value) {
         return (State::Pending(condition), None);
+    }
+    let flapping = raises.raise(&rule.flapping, reading.at);
+    let mut reason = raised_reason(terms, &condition);
+    let mut calm = Duration::ZERO;
+    if let Some((times, since)) = flapping {
+        calm = rule.flapping.within;
+        reason += &flapping_reason(times, since, calm);
     }
     let alarm = Alarm {
         alarm_id: Alarm::id(subject.tenant, subject.device_id, &rule.name, reading.at),
@@ -184,17 +219,18 @@ fn pending(
         alarm_reporting_time: subject.reported,
         alarm_cleared_time: None,
         evidence: Evidence {
-            indicator: rule.metric.clone(),
+            indicator: indicator.to_owned(),
             unit: unit.to_owned(),
-            threshold: Some(rule.raise),
+            threshold: Some(limit.raise),
             observed: Some(condition.extreme),
             since: condition.since,
             until: condition.until,
             readings: condition.readings,
-            reason: raised_reason(rule, unit, &condition),
+            flapping: flapping.is_some(),
+            reason,
         },
     };
-    (State::Raised { condition, alarm: Box::new(alarm.clone()) }, Some(alarm))
+    (State::Raised { condition, calm, alarm: Box::new(alarm.clone()) }, Some(alarm))
 }
 
 fn cleared(alarm: Alarm, condition: &Condition, at: Instant, reason: String) -> Alarm {
@@ -219,31 +255,38 @@ fn words(side: Side) -> (&'static str, &'static str) {
     }
 }
 
-fn raised_reason(rule: &Rule, unit: &str, condition: &Condition) -> String {
-    let (metric, raise) = (&rule.metric, quantity(rule.raise, unit));
-    let (beyond, most) = words(rule.side);
+fn raised_reason(terms: &Terms<'_>, condition: &Condition) -> String {
+    let Terms { limit, indicator, unit, .. } = *terms;
+    let raise = quantity(limit.raise, unit);
+    let (beyond, most) = words(limit.side);
     let extreme = quantity(condition.extreme, unit);
     let (since, span) = (condition.since, condition.until.since(condition.since));
     if span.is_zero() {
-        return format!("{metric} was {extreme}, {beyond} {raise} ({since})");
+        return format!("{indicator} was {extreme}, {beyond} {raise} ({since})");
     }
     let span = spoken(span);
     if condition.beyond == condition.readings {
-        format!("{metric} was {beyond} {raise} for {span} (since {since}), {most} {extreme}")
+        format!("{indicator} was {beyond} {raise} for {span} (since {since}), {most} {extreme}")
     } else {
-        let (some, all, clear) = (condition.beyond, condition.readings, quantity(rule.clear, unit));
+        let (some, all, clear) = (condition.beyond, condition.readings, quantity(limit.clear, unit));
         format!(
-            "{metric} was {beyond} {raise} in {some} of {all} readings and never back at {clear} for {span} \
+            "{indicator} was {beyond} {raise} in {some} of {all} readings and never back at {clear} for {span} \
              (since {since}), {most} {extreme}"
         )
     }
 }
 
-fn cleared_reason(rule: &Rule, unit: &str, condition: &Condition, value: f64, at: Instant) -> String {
-    let (_, most) = words(rule.side);
-    let (metric, value, extreme) = (&rule.metric, quantity(value, unit), quantity(condition.extreme, unit));
+fn cleared_reason(terms: &Terms<'_>, condition: &Condition, value: f64, at: Instant) -> String {
+    let Terms { limit, indicator, unit, .. } = *terms;
+    let (_, most) = words(limit.side);
+    let (value, extreme) = (quantity(value, unit), quantity(condition.extreme, unit));
     let (span, since) = (spoken(at.since(condition.since)), condition.since);
-    format!("{metric} came back to {value} after {span} (since {since}), {most} {extreme}")
+    format!("{indicator} came back to {value} after {span} (since {since}), {most} {extreme}")
+}
+
+/// What is added to the reason of an alarm that is flapping.
+pub(super) fn flapping_reason(times: usize, since: Instant, calm: Duration) -> String {
+    format!("; it is flapping, raised {times} times since {since}: it stays until it was calm for {}", spoken(calm))
 }
 
 /// A value with its unit; six digits are more than any sensor of ours resolves.

@@ -1,16 +1,18 @@
 //! Detection over chunks: the pure core by property, the task over a real channel and a real folder.
 
+mod absence;
+mod anomaly;
 mod series;
 mod task;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::LazyLock};
 
 use proptest::{prelude::*, strategy::ValueTree};
 use schemas::{alarm::AlarmState, id::LogOffset, profile::Profiles, time::Instant};
 
 use self::series::{Event, What, chunk, pump};
 use super::{
-    checkpoint,
+    Rulebook, checkpoint,
     device::{Devices, Found, Reporting},
 };
 
@@ -86,7 +88,78 @@ severity = "warning"
 fault_key = "bearing/control"
 probable_cause = "The controller restarts."
 customer_text = "The controller restarts."
+flapping = { count = 100, within = "1d" }
+[[rule]]
+name = "level_falls"
+metric = "level_l"
+rate_below = -0.1
+clear_above = -0.02
+per = "1m"
+over = "10m"
+severity = "minor"
+fault_key = "bearing/leak"
+probable_cause = "Oil is lost."
+customer_text = "Oil is lost."
+[[rule]]
+name = "shakes_more"
+metric = "vibration_mm_s"
+rate_above = 0.01
+clear_below = 0
+per = "1m"
+over = "4h"
+severity = "minor"
+fault_key = "bearing/wear"
+probable_cause = "It shakes ever more."
+customer_text = "It shakes."
+[[rule]]
+name = "often_hot"
+fault = "E1"
+count = 3
+within = "1h"
+severity = "major"
+fault_key = "bearing/overheating"
+probable_cause = "The bearing is hot again and again."
+customer_text = "A part is often hot."
+[[rule]]
+name = "often_shaking"
+metric = "vibration_mm_s"
+raise_above = 9
+count = 3
+clear_count = 2
+within = "2h"
+severity = "minor"
+fault_key = "bearing/wear"
+probable_cause = "It shakes again and again."
+customer_text = "It shakes."
+[[rule]]
+name = "loud"
+metric = "vibration_mm_s"
+raise_above = 8.5
+flapping = { count = 3, within = "10m" }
+severity = "minor"
+fault_key = "bearing/wear"
+probable_cause = "It is loud."
+customer_text = "It is loud."
+[[rule]]
+name = "shake_per_turn"
+expression = "1000 * vibration_mm_s / nullif(speed_rpm, 0)"
+unit = "µm/rev"
+raise_above = 50
+severity = "minor"
+fault_key = "bearing/wear"
+probable_cause = "It shakes at rest."
+customer_text = "It shakes."
+[[rule]]
+name = "silent"
+absent_for = "40m"
+severity = "warning"
+fault_key = "bearing/control"
+probable_cause = "The controller is not reached."
+customer_text = "We do not hear of your pump."
 "#;
+
+/// Made once: a property asks it thousands of times.
+static BOOK: LazyLock<Rulebook> = LazyLock::new(|| Rulebook::of(&pump()).unwrap());
 
 /// Looks at `events`, cut where `cuts` says; with `restart`, through a checkpoint at every cut.
 fn look(profiles: &Profiles, events: &[Event], cuts: &[bool], restart: bool) -> Found {
@@ -96,7 +169,7 @@ fn look(profiles: &Profiles, events: &[Event], cuts: &[bool], restart: bool) -> 
             continue;
         }
         let found = devices
-            .look(profiles, &chunk(profiles, begin as u64, &events[begin..end]), Reporting::EventTime, usize::MAX)
+            .look(&BOOK, &chunk(profiles, begin as u64, &events[begin..end]), Reporting::EventTime, usize::MAX)
             .unwrap();
         all.alarms.extend(found.alarms);
         all.seen.extend(found.seen);
@@ -142,6 +215,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 proptest! {
+    // A case is up to 120 chunks of one row, each with the expression of a rule: more cases are minutes.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn however_the_log_is_cut_the_alarms_are_the_same(
         events in events(), cuts in prop::collection::vec(any::<bool>(), 120),
@@ -158,6 +234,21 @@ proptest! {
         prop_assert_eq!(&whole_alarms, &cut.alarms);
         prop_assert_eq!(&whole_alarms, &one_by_one.alarms);
         prop_assert_eq!(whole.tally, cut.tally);
+    }
+
+    #[test]
+    fn a_log_that_is_told_twice_gives_each_alarm_once(events in events()) {
+        let profiles = pump();
+        let ids = |found: Found| -> std::collections::BTreeSet<String> {
+            found.alarms.into_iter().map(|alarm| format!("{} {}", alarm.alarm_id, alarm.state.as_str())).collect()
+        };
+        let once = ids(look(&profiles, &events, &[false; 120], false));
+        let again = ids(look(&profiles, &events, &[true; 120], true));
+        prop_assert_eq!(&once, &again);
+        let raised = once.iter().filter(|id| id.ends_with("raised")).count();
+        let found = look(&profiles, &events, &[false; 120], false);
+        let told = found.alarms.iter().filter(|alarm| alarm.state == AlarmState::Raised).count();
+        prop_assert_eq!(raised, told, "no id is given to two alarms");
     }
 
     #[test]
@@ -186,19 +277,25 @@ proptest! {
 fn the_series_of_the_properties_raise_and_clear_by_every_way() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut ways = std::collections::BTreeSet::new();
-    for _ in 0..50 {
+    for _ in 0..100 {
         let series = events().new_tree(&mut runner).unwrap().current();
         for alarm in look(&pump(), &series, &[true; 120], false).alarms {
             // A fault that was remembered while late is raised by another row than its own.
             let remembered = alarm.specific_problem == "E1" && alarm.evidence.since != alarm.alarm_raised_time;
-            ways.insert(format!("{} {} {remembered}", alarm.specific_problem, alarm.state.as_str()));
+            let how = if remembered { " remembered" } else { "" };
+            let flapping = if alarm.evidence.flapping { " flapping" } else { "" };
+            ways.insert(format!("{} {}{how}{flapping}", alarm.specific_problem, alarm.state.as_str()));
         }
     }
-    let expected = ["E1 cleared false", "E1 cleared true", "E1 raised false", "E1 raised true", "level cleared false"];
-    assert_eq!(ways.iter().take(5).collect::<Vec<_>>(), expected);
-    let expected = ["level raised false", "restarts cleared false", "restarts raised false", "vibration cleared false"];
-    assert_eq!(ways.iter().skip(5).take(4).collect::<Vec<_>>(), expected);
-    assert_eq!(ways.iter().skip(9).collect::<Vec<_>>(), ["vibration raised false"]);
+    for rule in ["E1", "level", "restarts", "vibration", "shakes_more", "often_hot", "often_shaking", "loud", "silent"]
+    {
+        for state in ["raised", "cleared"] {
+            assert!(ways.contains(&format!("{rule} {state}")), "{rule} {state} in {ways:?}");
+        }
+    }
+    for way in ["E1 raised remembered", "shake_per_turn raised", "shake_per_turn raised flapping"] {
+        assert!(ways.contains(way), "{way} in {ways:?}");
+    }
 }
 
 fn reading(device: &str, minute: u64, vibration: f64) -> Event {
@@ -233,9 +330,10 @@ fn an_unknown_code_or_profile_raises_nothing_and_is_counted() {
     let events = [Event { device: "p-1".into(), minute: 0, late: false, what }];
     let profiles = pump();
     let chunk = chunk(&profiles, 0, &events);
-    let found = Devices::default().look(&profiles, &chunk, Reporting::EventTime, 9).unwrap();
+    let empty = Rulebook::of(&Profiles::default()).unwrap();
+    let found = Devices::default().look(&BOOK, &chunk, Reporting::EventTime, 9).unwrap();
     assert_eq!((found.alarms.len(), found.seen.len(), found.tally.unknown_fault), (0, 1, 1));
-    let found = Devices::default().look(&Profiles::default(), &chunk, Reporting::EventTime, 9).unwrap();
+    let found = Devices::default().look(&empty, &chunk, Reporting::EventTime, 9).unwrap();
     assert_eq!((found.alarms.len(), found.seen.len(), found.tally.unknown_profile), (0, 1, 1));
 }
 
@@ -244,10 +342,10 @@ fn the_least_recently_heard_device_is_forgotten() {
     let profiles = pump();
     let events = ["p-1", "p-2", "p-1", "p-3"].map(|device| reading(device, 0, 1.0));
     let mut devices = Devices::default();
-    let found = devices.look(&profiles, &chunk(&profiles, 0, &events), Reporting::EventTime, 2).unwrap();
+    let found = devices.look(&BOOK, &chunk(&profiles, 0, &events), Reporting::EventTime, 2).unwrap();
     assert_eq!((found.tally.forgotten, devices.count()), (1, 2));
     let again = [reading("p-1", 1, 1.0), reading("p-2", 1, 1.0)];
-    let found = devices.look(&profiles, &chunk(&profiles, 4, &again), Reporting::EventTime, 2).unwrap();
+    let found = devices.look(&BOOK, &chunk(&profiles, 4, &again), Reporting::EventTime, 2).unwrap();
     assert_eq!(found.seen.len(), 1, "p-1 was kept, p-2 is new");
 }
 
@@ -259,7 +357,7 @@ fn the_reporting_time_follows_the_clock() {
     let chunk = chunk(&profiles, 0, &events);
     let raised = Instant::from_millis(600_000);
     for (reporting, expected) in [(Reporting::EventTime, raised), (Reporting::At(Instant::MAX), Instant::MAX)] {
-        let found = Devices::default().look(&profiles, &chunk, reporting, 9).unwrap();
+        let found = Devices::default().look(&BOOK, &chunk, reporting, 9).unwrap();
         assert_eq!((found.alarms[0].alarm_raised_time, found.alarms[0].alarm_reporting_time), (raised, expected));
     }
 }
@@ -268,7 +366,7 @@ fn the_reporting_time_follows_the_clock() {
 fn a_damaged_checkpoint_is_refused() {
     let profiles = pump();
     let mut devices = Devices::default();
-    devices.look(&profiles, &chunk(&profiles, 0, &[reading("p-1", 0, 9.0)]), Reporting::EventTime, 9).unwrap();
+    devices.look(&BOOK, &chunk(&profiles, 0, &[reading("p-1", 0, 9.0)]), Reporting::EventTime, 9).unwrap();
     let bytes = futures::executor::block_on(checkpoint::encode(LogOffset(1), &devices)).unwrap();
     assert!(checkpoint::decode(&bytes).is_ok());
     for cut in 0..bytes.len() {

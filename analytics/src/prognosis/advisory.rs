@@ -50,7 +50,7 @@ pub fn word(
     let life = finding.way.as_ref().and_then(|(_, way)| score::hours(way.life));
     let mut evidence = contributions(profile, finding);
     if evidence.is_empty() {
-        evidence.extend(finding.way.as_ref().map(|(rule, way)| trend(profile, *rule, way)));
+        evidence.extend(finding.way.as_ref().and_then(|(rule, way)| trend(profile, *rule, way)));
     }
     let (threshold, days) = (component.costs.threshold(), target.horizon.as_secs_f64() / 86_400.0);
     let what = match decision {
@@ -115,28 +115,27 @@ fn contributions(profile: &Profile, finding: &Finding) -> Vec<Contribution> {
     parts.filter(|part| part.value.is_finite()).collect()
 }
 
-fn trend(profile: &Profile, rule: usize, way: &Way) -> Contribution {
-    let rule = &profile.rules[rule];
-    let unit = profile.metric(&rule.metric).map_or(String::new(), |metric| metric.unit.clone());
+fn trend(profile: &Profile, rule: usize, way: &Way) -> Option<Contribution> {
+    let (metric, limit) = profile.rules.get(rule)?.threshold()?;
+    let unit = profile.metric(metric).map_or(String::new(), |metric| metric.unit.clone());
     let arrival = match way.life.p50 {
         days if days.is_finite() => format!(", reached in about {days:.0} days"),
         _ => String::new(),
     };
     let words = format!(
-        "{} is at {} and moves by {} a day towards {}{arrival}",
-        rule.metric,
+        "{metric} is at {} and moves by {} a day towards {}{arrival}",
         with_unit(way.level, &unit),
         with_unit(way.rate, &unit),
-        with_unit(rule.raise, &unit)
+        with_unit(limit.raise, &unit)
     );
-    Contribution {
-        indicator: format!("{}_trend_10d", rule.metric),
-        metric: Some(rule.metric.clone()),
+    Some(Contribution {
+        indicator: format!("{metric}_trend_10d"),
+        metric: Some(metric.to_owned()),
         unit,
         value: way.level,
         contribution: way.rate,
         words,
-    }
+    })
 }
 
 fn unit(profile: &Profile, indicator: &Indicator) -> String {

@@ -6,7 +6,7 @@
 
 use foresight::daily::{Days, Sum};
 use schemas::profile::{
-    Indicator, Profile, Regime,
+    Indicator, Profile, Regime, Rule,
     indicator::{LONGEST_DAYS, Statistic},
 };
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,8 @@ impl Features {
     pub fn of(profile: &Profile) -> Self {
         let (mut channels, mut spans): (Vec<Channel>, Vec<u32>) = (Vec::new(), vec![LONGEST_DAYS]);
         // The metrics that rules watch too: their levels are the fleet's prior.
-        let watched = profile.rules.iter().map(|rule| Channel { metric: rule.metric.clone(), when: rule.when.clone() });
+        let watched = profile.rules.iter().filter_map(Rule::threshold);
+        let watched = watched.map(|(metric, limit)| Channel { metric: metric.to_owned(), when: limit.when.clone() });
         let looked_at = profile.indicators.iter();
         let looked_at = looked_at.map(|it| Channel { metric: it.metric.clone(), when: it.when.clone() });
         for channel in looked_at.chain(watched) {

@@ -1,7 +1,7 @@
 //! Cold start: what can be said without a model. A device's own trend towards the threshold of the rule that watches the
 //! component, times how far such warnings could be trusted in the fleet so far (pure).
 //!
-//! In: a device's days, a rule, what visits found. Out: P(the threshold is reached within the horizon), and when. Promise:
+//! In: a device's days, a rule's limit, what visits found. Out: P(the threshold is reached within the horizon), and when. Promise:
 //! a device that does not move towards the threshold gets 0; nobody gets more than the fleet's trust. Never: a day that
 //! was not known at the landmark.
 //!
@@ -13,7 +13,7 @@ use foresight::{
     daily::{self, Days},
     degrade::{self, Shape, Trend},
 };
-use schemas::profile::{Profile, Rule, Side};
+use schemas::profile::{Limit, Profile, Rule, Side};
 
 use super::feature::{Channel, Features};
 
@@ -63,22 +63,23 @@ impl Found {
     }
 }
 
-/// The rules that watch a component, with their channels.
+/// The rules that hold a metric of a component against a threshold, with their channels.
 pub fn rules<'a>(
     profile: &'a Profile,
     features: &'a Features,
     component: &'a str,
-) -> impl Iterator<Item = (&'a Rule, usize)> {
+) -> impl Iterator<Item = (&'a Rule, &'a Limit, usize)> {
     let channel = |rule: &Rule| {
-        let own = Channel { metric: rule.metric.clone(), when: rule.when.clone() };
+        let (metric, limit) = rule.threshold()?;
+        let own = Channel { metric: metric.to_owned(), when: limit.when.clone() };
         features.channels().iter().position(|channel| *channel == own)
     };
     let rules = profile.rules.iter().filter(move |rule| rule.fault_key.component() == component);
-    rules.filter_map(move |rule| Some((rule, channel(rule)?)))
+    rules.filter_map(move |rule| Some((rule, rule.limit()?, channel(rule)?)))
 }
 
 /// A device's way to the threshold of a rule; none where it does not move there, or too little is known.
-pub fn way(rule: &Rule, channel: usize, days: &Days, landmark: i32, since: i32, horizon_days: f64) -> Option<Way> {
+pub fn way(limit: &Limit, channel: usize, days: &Days, landmark: i32, since: i32, horizon_days: f64) -> Option<Way> {
     let (mut times, mut levels): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
     for day in days.known(landmark, since.max(landmark - TREND_DAYS)) {
         let sum = &day.sums[channel];
@@ -96,20 +97,20 @@ pub fn way(rule: &Rule, channel: usize, days: &Days, landmark: i32, since: i32, 
     if times.len() < LEAST_DAYS {
         return None;
     }
-    let (side, sign) = match rule.side {
+    let (side, sign) = match limit.side {
         Side::Above => (degrade::Side::Rising, 1.0),
         Side::Below => (degrade::Side::Falling, -1.0),
     };
     // Half of the fleet moves the other way: no draws for them.
     let (oldest, newest) =
         (levels[..2].iter().sum::<f64>() / 2.0, levels[levels.len() - 2..].iter().sum::<f64>() / 2.0);
-    if sign * (newest - oldest) <= 0.0 && sign * (newest - rule.raise) < 0.0 {
+    if sign * (newest - oldest) <= 0.0 && sign * (newest - limit.raise) < 0.0 {
         return None;
     }
     let seed = CHANCE ^ daily::landmark_micros(landmark).unsigned_abs();
     let trend = Trend::fit_shape(Shape::Linear, &times, &levels, seed).ok().flatten()?;
-    let probability = trend.probability_within(rule.raise, side, horizon_days);
-    let life = trend.reaches(rule.raise, side);
+    let probability = trend.probability_within(limit.raise, side, horizon_days);
+    let life = trend.reaches(limit.raise, side);
     Some(Way { probability, life, level: trend.at(-0.5), rate: trend.rate() })
 }
 
@@ -122,7 +123,7 @@ mod tests {
         let profiles = Profiles::builtin();
         let profile = profiles.get("washing_machine").unwrap();
         let features = Features::of(profile);
-        let (rule, channel) = rules(profile, &features, "drum_bearing").next().unwrap();
+        let (_, limit, channel) = rules(profile, &features, "drum_bearing").next().unwrap();
         let mut days = Days::default();
         let width = features.channels().len();
         for hour in 1..=20 * 24 {
@@ -130,7 +131,7 @@ mod tests {
             values[channel] = level(hour) + if hour % 2 == 0 { 0.2 } else { -0.2 };
             days.push(hour * 3_600_000_000, hour * 3_600_000_000, &values);
         }
-        way(rule, channel, &days, 20, i32::MIN, 14.0)
+        way(limit, channel, &days, 20, i32::MIN, 14.0)
     }
 
     #[test]

@@ -148,9 +148,9 @@ fn way(
     landmark: i32,
     horizon_days: f64,
 ) -> Option<(usize, Way)> {
-    let ways = prior::rules(profile, features, &target.component).filter_map(|(rule, channel)| {
+    let ways = prior::rules(profile, features, &target.component).filter_map(|(rule, limit, channel)| {
         let place = profile.rules.iter().position(|other| other.name == rule.name)?;
-        Some((place, prior::way(rule, channel, days, landmark, since, horizon_days)?))
+        Some((place, prior::way(limit, channel, days, landmark, since, horizon_days)?))
     });
     ways.max_by(|(_, left), (_, right)| left.probability.total_cmp(&right.probability))
 }

@@ -8,10 +8,11 @@
 //!
 //! The way of a query: `policy` admits the statement, `catalog` shows the tables, `table` joins `lake` (Delta
 //! at the snapshot's version) and hot batches, `fence` lets only the tenant's rows out, `run` drives it under its
-//! limits, `problem` words what went wrong.
+//! limits, `problem` words what went wrong. Beside it, [`Expression`] is one SQL expression for a rule.
 
 mod catalog;
 mod explain;
+mod expression;
 mod fence;
 mod lake;
 mod metrics;
@@ -44,7 +45,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use self::lake::{ColdTables, LakeError};
+pub use self::{
+    expression::{Expression, ExpressionError},
+    lake::{ColdTables, LakeError},
+};
 
 /// Longest statement, in bytes: longer ones are generated, and their planning would cost more than any answer.
 const MAX_SQL_LEN: usize = 128 << 10;

@@ -17,6 +17,8 @@ pub struct Kept {
     pub number: i64,
     /// The alarm in its latest state.
     pub alarm: Alarm,
+    /// Whether it was raised in a planned outage.
+    pub planned_outage: bool,
     /// The ticket it is attached to.
     pub ticket_id: Option<String>,
 }

@@ -42,6 +42,8 @@ pub(crate) struct EvidenceJson {
     until: Instant,
     /// How many readings held the condition.
     readings: u64,
+    /// Whether it came and went so often that it stays raised until it was calm for a while.
+    flapping: bool,
     /// One sentence for a person.
     reason: String,
 }
@@ -82,15 +84,17 @@ pub(crate) struct AlarmJson {
     alarm_cleared_time: Option<Instant>,
     /// The numbers behind it.
     evidence: EvidenceJson,
+    /// Whether it was raised in a planned outage: then it has opened no ticket.
+    planned_outage_indicator: bool,
     /// The ticket it is attached to.
     ticket_id: Option<String>,
 }
 
 impl From<Kept> for AlarmJson {
     fn from(kept: Kept) -> Self {
-        let Kept { number: _, alarm, ticket_id } = kept;
+        let Kept { number: _, alarm, planned_outage, ticket_id } = kept;
         let Alarm { evidence, .. } = alarm;
-        let Evidence { indicator, unit, threshold, observed, since, until, readings, reason } = evidence;
+        let Evidence { indicator, unit, threshold, observed, since, until, readings, flapping, reason } = evidence;
         Self {
             alarm_id: alarm.alarm_id,
             device_id: alarm.device_id.into(),
@@ -105,7 +109,8 @@ impl From<Kept> for AlarmJson {
             alarm_raised_time: alarm.alarm_raised_time,
             alarm_reporting_time: alarm.alarm_reporting_time,
             alarm_cleared_time: alarm.alarm_cleared_time,
-            evidence: EvidenceJson { indicator, unit, threshold, observed, since, until, readings, reason },
+            evidence: EvidenceJson { indicator, unit, threshold, observed, since, until, readings, flapping, reason },
+            planned_outage_indicator: planned_outage,
             ticket_id,
         }
     }

@@ -14,9 +14,9 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    event, self_test,
+    event, maintenance, self_test, service_problem,
     store::decode,
-    ticket::{self, TRIAGE},
+    ticket::{self, TRIAGE, Ticket},
 };
 
 /// What an alarm event did.
@@ -30,38 +30,110 @@ pub(crate) struct Taken {
     pub(crate) opened: bool,
     /// A resolved ticket was opened again.
     pub(crate) reopened: bool,
+    /// The alarm was raised in a planned outage.
+    pub(crate) planned: bool,
+    /// A service problem was opened.
+    pub(crate) storm: bool,
+    /// Tickets that are held now and were not.
+    pub(crate) held: u32,
 }
 
 /// Takes one alarm event: alarm, triage, ticket, events. An end that comes before its beginning counts as both, so the
 /// order in which they come makes no difference.
-pub(crate) async fn take(tx: &mut SqliteConnection, profiles: &Profiles, alarm: &Alarm) -> Result<Taken, sqlx::Error> {
+pub(crate) async fn take(
+    tx: &mut SqliteConnection,
+    profiles: &Profiles,
+    storm: &service_problem::Settings,
+    alarm: &Alarm,
+) -> Result<Taken, sqlx::Error> {
     let mut taken = Taken::default();
     if let Some(number) = insert(tx, alarm).await? {
         taken.raised = true;
-        let ticket_id = triage(tx, profiles, alarm, &mut taken).await?;
-        sqlx::query("update alarm set ticket_id = ? where number = ?")
-            .bind(&ticket_id)
-            .bind(number)
-            .execute(&mut *tx)
-            .await?;
-        tell(tx, alarm, event::Kind::AlarmRaised, alarm.alarm_reporting_time, Some(&ticket_id)).await?;
+        taken.planned = maintenance::store::planned(tx, alarm).await?;
+        let at = alarm.alarm_reporting_time;
+        let ticket_id = match taken.planned {
+            true => {
+                let update = "update alarm set planned_outage_indicator = 1 where number = ?";
+                sqlx::query(update).bind(number).execute(&mut *tx).await?;
+                None
+            }
+            false => Some(ticket(tx, profiles, storm, alarm, number, at, &mut taken).await?),
+        };
+        tell(tx, alarm, event::Kind::AlarmRaised, at, ticket_id.as_deref(), taken.planned).await?;
         taken.cleared = alarm.state == AlarmState::Cleared;
     } else if alarm.state == AlarmState::Cleared {
         taken.cleared = clear(tx, alarm).await?;
     }
     if taken.cleared {
         let at = alarm.alarm_cleared_time.unwrap_or(alarm.alarm_reporting_time);
-        tell(tx, alarm, event::Kind::AlarmCleared, at, None).await?;
+        tell(tx, alarm, event::Kind::AlarmCleared, at, None, taken.planned).await?;
     }
     Ok(taken)
+}
+
+/// Gives an alarm its ticket, new or not, and looks whether it is one of many.
+async fn ticket(
+    tx: &mut SqliteConnection,
+    profiles: &Profiles,
+    storm: &service_problem::Settings,
+    alarm: &Alarm,
+    number: i64,
+    at: Instant,
+    taken: &mut Taken,
+) -> Result<String, sqlx::Error> {
+    let ticket = triage(tx, profiles, alarm, at, taken).await?;
+    let ticket_id = ticket.ticket_id.clone();
+    sqlx::query("update alarm set ticket_id = ? where number = ?")
+        .bind(&ticket_id)
+        .bind(number)
+        .execute(&mut *tx)
+        .await?;
+    let gathered = service_problem::store::gather(tx, storm, alarm, ticket).await?;
+    taken.storm = gathered.opened;
+    taken.held = gathered.held;
+    Ok(ticket_id)
+}
+
+/// Alarms given their tickets in one transaction; the rest follows in the next round.
+const OUTLASTED_BATCH: u32 = 200;
+
+/// Gives those alarms of planned outages a ticket that are still raised though the outage is over for
+/// [`maintenance::GRACE`].
+pub(crate) async fn outlasted(
+    pool: &SqlitePool,
+    profiles: &Profiles,
+    storm: &service_problem::Settings,
+    now: Instant,
+) -> Result<Vec<Taken>, sqlx::Error> {
+    let select = "select * from alarm a where planned_outage_indicator = 1 and state = 'raised' and ticket_id is null \
+                  and not exists (select 1 from maintenance_window w where w.tenant = a.tenant \
+                  and (w.device_id = a.device_id or w.profile = a.profile) and w.starts_at <= ?1 and w.ends_at > ?2) \
+                  order by number limit ?3";
+    let due =
+        |limit: u32| sqlx::query(select).bind(now.micros()).bind(now.minus(maintenance::GRACE).micros()).bind(limit);
+    if due(1).fetch_optional(pool).await?.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut tx = crate::store::write(pool).await?;
+    let rows = due(OUTLASTED_BATCH).fetch_all(&mut *tx).await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for kept in rows.iter().map(read) {
+        let Kept { number, alarm, .. } = kept?;
+        let mut taken = Taken::default();
+        ticket(&mut tx, profiles, storm, &alarm, number, now, &mut taken).await?;
+        all.push(taken);
+    }
+    tx.commit().await?;
+    Ok(all)
 }
 
 async fn triage(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
     alarm: &Alarm,
+    at: Instant,
     taken: &mut Taken,
-) -> Result<String, sqlx::Error> {
+) -> Result<Ticket, sqlx::Error> {
     let last = ticket::store::latest(tx, &alarm.tenant, &alarm.device_id, &alarm.fault_key).await?;
     let decision = rules::triage(last.as_ref(), alarm);
     let mut ticket = match (decision, last) {
@@ -74,7 +146,6 @@ async fn triage(
             taken.opened = true;
             let profile = profiles.get(alarm.profile.as_str());
             let subject = rules::subject(alarm, profile.map(|profile| profile.as_ref()));
-            let at = alarm.alarm_reporting_time;
             ticket::store::insert(tx, &alarm.tenant, &subject, None, repeat_of, at, TRIAGE).await?
         }
     };
@@ -88,7 +159,7 @@ async fn triage(
         self_test::store::want(tx, &ticket, alarm.alarm_reporting_time).await?;
     }
     ticket::store::attach(tx, &mut ticket, alarm).await?;
-    Ok(ticket.ticket_id)
+    Ok(ticket)
 }
 
 /// The new alarm's number, or none if it is known.
@@ -132,6 +203,7 @@ async fn tell(
     kind: event::Kind,
     at: Instant,
     ticket_id: Option<&str>,
+    planned: bool,
 ) -> Result<(), sqlx::Error> {
     let data = json!({
         "alarm_id": alarm.alarm_id,
@@ -144,6 +216,7 @@ async fn tell(
         "alarm_raised_time": alarm.alarm_raised_time,
         "alarm_cleared_time": alarm.alarm_cleared_time,
         "reason": alarm.evidence.reason,
+        "planned_outage_indicator": planned,
         "ticket_id": ticket_id,
     });
     let new = event::New { tenant: &alarm.tenant, kind, subject: &alarm.alarm_id, at, data };
@@ -244,5 +317,10 @@ fn read(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
         alarm_cleared_time: at("alarm_cleared_time")?,
         evidence: serde_json::from_str(&text("evidence")?).map_err(decode("evidence"))?,
     };
-    Ok(Kept { number: row.try_get("number")?, alarm, ticket_id: row.try_get("ticket_id")? })
+    Ok(Kept {
+        number: row.try_get("number")?,
+        alarm,
+        planned_outage: row.try_get("planned_outage_indicator")?,
+        ticket_id: row.try_get("ticket_id")?,
+    })
 }

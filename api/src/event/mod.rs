@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 /// Events kept for those who resume; about a day of a fleet of a million devices, some 50 MB.
 pub const KEPT: i64 = 100_000;
 
-/// What an event tells. The names are those of TM Forum 621, 642 and 646, as CloudEvents types.
+/// What an event tells. The names are those of TM Forum 621, 642, 646 and 656, as CloudEvents types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A ticket was opened.
@@ -34,6 +34,10 @@ pub enum Kind {
     AdvisoryCreated,
     /// A device is wanted to test itself.
     SelfTestWanted,
+    /// Many devices of one model have one fault.
+    ServiceProblemCreated,
+    /// A service problem changed.
+    ServiceProblemChanged,
     /// An appointment was made.
     AppointmentCreated,
     /// An appointment's state or time changed.
@@ -51,6 +55,8 @@ impl Kind {
             Self::AlarmCleared => "forewarn.alarm.cleared",
             Self::AdvisoryCreated => "forewarn.advisory.created",
             Self::SelfTestWanted => "forewarn.self_test.wanted",
+            Self::ServiceProblemCreated => "forewarn.service_problem.created",
+            Self::ServiceProblemChanged => "forewarn.service_problem.changed",
             Self::AppointmentCreated => "forewarn.appointment.created",
             Self::AppointmentChanged => "forewarn.appointment.changed",
         }
@@ -64,7 +70,7 @@ pub struct New<'a> {
     pub tenant: &'a TenantId,
     /// What it tells.
     pub kind: Kind,
-    /// The id of the ticket, alarm, advisory, self-test or appointment.
+    /// The id of the ticket, alarm, advisory, self-test, service problem or appointment.
     pub subject: &'a str,
     /// When it happened.
     pub at: Instant,
@@ -79,7 +85,7 @@ pub struct Event {
     pub event_id: i64,
     /// CloudEvents type.
     pub kind: String,
-    /// The id of the ticket, alarm or appointment.
+    /// The id of the ticket, alarm, appointment or service problem.
     pub subject: String,
     /// When it happened.
     pub at: Instant,

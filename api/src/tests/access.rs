@@ -26,7 +26,14 @@ DELETE /v1/devices/{device_id}/credential             admin
 GET    /v1/devices/{device_id}/site                   agent admin
 PUT    /v1/devices/{device_id}/site                   agent admin
 GET    /v1/events                                     agent admin
+GET    /v1/maintenance-windows                        agent analyst admin
+POST   /v1/maintenance-windows                        agent admin
+GET    /v1/maintenance-windows/{maintenance_window_id} agent analyst admin
+DELETE /v1/maintenance-windows/{maintenance_window_id} agent admin
 POST   /v1/outcomes                                   agent admin
+GET    /v1/service-problems                           agent analyst admin
+GET    /v1/service-problems/{service_problem_id}      agent analyst admin
+PATCH  /v1/service-problems/{service_problem_id}      agent admin
 POST   /v1/sql                                        analyst admin
 GET    /v1/technicians                                agent admin
 POST   /v1/technicians                                admin

@@ -4,8 +4,8 @@ use serde_json::json;
 use super::*;
 
 /// A shuffle that needs no crate: a linear congruential generator with a fixed seed.
-mod rand_free {
-    pub(super) fn shuffle<T>(items: &mut [T], mut seed: u64) {
+pub(super) mod rand_free {
+    pub(in crate::tests) fn shuffle<T>(items: &mut [T], mut seed: u64) {
         for last in (1..items.len()).rev() {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             items.swap(last, (seed >> 33) as usize % (last + 1));

@@ -9,6 +9,7 @@ mod door;
 mod event;
 mod outcome;
 mod sql;
+mod storm;
 mod ticket;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -33,17 +34,17 @@ use crate::{App, Role, Settings, app::router, desk::Desk, device, event as event
 /// What a wait may take before the test gives up.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-struct World {
-    app: Arc<App>,
+pub(crate) struct World {
+    pub(crate) app: Arc<App>,
     router: axum::Router,
-    clock: Arc<ManualClock>,
+    pub(crate) clock: Arc<ManualClock>,
     tenant: TenantId,
     tokens: BTreeMap<&'static str, String>,
     folder: tempfile::TempDir,
 }
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: HeaderMap,
     bytes: Vec<u8>,
 }
@@ -65,7 +66,7 @@ fn at(text: &str) -> Instant {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| ()).await
     }
 
@@ -108,7 +109,7 @@ impl World {
         Desk::of(&self.app)
     }
 
-    async fn alarms(&self, alarms: &[Alarm]) {
+    pub(crate) async fn alarms(&self, alarms: &[Alarm]) {
         self.desk().alarms(alarms).await.unwrap();
     }
 
@@ -135,24 +136,24 @@ impl World {
         Answer { status, headers, bytes }
     }
 
-    async fn ask(&self, who: &str, line: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn ask(&self, who: &str, line: &str, body: impl ToString) -> Answer {
         self.send(who, line, &[], body).await
     }
 
     /// The answer's JSON, its status checked.
-    async fn json(&self, who: &str, line: &str, body: impl ToString, status: StatusCode) -> Value {
+    pub(crate) async fn json(&self, who: &str, line: &str, body: impl ToString, status: StatusCode) -> Value {
         let answer = self.ask(who, line, body).await;
         assert_eq!(answer.status, status.as_u16(), "{line}: {}", answer.text());
         answer.json()
     }
 
-    async fn tickets(&self) -> Vec<Value> {
+    pub(crate) async fn tickets(&self) -> Vec<Value> {
         let page = self.json("agent", "GET /v1/tickets?limit=1000", "", StatusCode::OK).await;
         page["tickets"].as_array().unwrap().clone()
     }
 
     /// What the metrics page says of one series.
-    async fn metric(&self, series: &str) -> String {
+    pub(crate) async fn metric(&self, series: &str) -> String {
         let page = self.ask("", "GET /metrics", "").await.text();
         let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.unwrap_or_else(|| panic!("no {series} in\n{page}")).to_owned()
@@ -160,7 +161,7 @@ impl World {
 }
 
 /// The running example: the drum bearing of a washing machine, `minute` minutes after ten.
-fn alarm(device: &str, minute: u64) -> Alarm {
+pub(crate) fn alarm(device: &str, minute: u64) -> Alarm {
     let (tenant, device_id) = ("dev".parse().unwrap(), device.parse().unwrap());
     let raised = at("2026-11-21T10:00:00Z").plus(Duration::from_secs(60 * minute));
     Alarm {
@@ -186,12 +187,13 @@ fn alarm(device: &str, minute: u64) -> Alarm {
             since: raised.minus(Duration::from_secs(1800)),
             until: raised,
             readings: 30,
+            flapping: false,
             reason: "vibration_mm_s at or above 4.5 mm/s for 30 min".into(),
         },
     }
 }
 
-fn cleared(alarm: &Alarm) -> Alarm {
+pub(crate) fn cleared(alarm: &Alarm) -> Alarm {
     let end = alarm.alarm_raised_time.plus(Duration::from_secs(30));
     Alarm { state: AlarmState::Cleared, alarm_cleared_time: Some(end), ..alarm.clone() }
 }

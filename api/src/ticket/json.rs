@@ -24,6 +24,8 @@ pub(super) struct Which {
     pub(super) device_id: Option<String>,
     /// On this fault.
     pub(super) fault_key: Option<String>,
+    /// Of this service problem.
+    pub(super) service_problem_id: Option<String>,
     /// 1 to 1000; 100 if not given.
     pub(super) limit: Option<u32>,
     /// `next` of the page before.
@@ -129,6 +131,8 @@ pub(super) struct TicketJson {
     reopen_count: u32,
     /// The closed ticket whose fault came back (relationship `repeatOf`).
     repeat_of: Option<String>,
+    /// The service problem that it has in common with other devices (relationship `parent`).
+    service_problem_id: Option<String>,
     /// Alarms attached.
     alarm_count: u32,
     /// Advisories attached.
@@ -187,6 +191,7 @@ impl From<&Ticket> for TicketJson {
             repair_minutes: subject.repair.as_secs().div_ceil(60),
             reopen_count: ticket.reopen_count,
             repeat_of: ticket.repeat_of.clone(),
+            service_problem_id: ticket.service_problem_id.clone(),
             alarm_count: ticket.alarm_count,
             advisory_count: ticket.advisory_count,
             first_contact: ticket.first_contact,

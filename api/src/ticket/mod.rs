@@ -296,6 +296,8 @@ pub struct Ticket {
     pub reopen_count: u32,
     /// First contact with the customer, or first remote action.
     pub first_contact: Option<Instant>,
+    /// The service problem under which it was gathered.
+    pub service_problem_id: Option<String>,
     /// The closed ticket whose fault came back.
     pub repeat_of: Option<String>,
     /// Alarms attached.
@@ -366,5 +368,5 @@ pub struct Entry {
     pub text: String,
 }
 
-/// The actor of what Forewarn does by itself.
+/// The actor of what Forewarn does by itself; also the owner of tickets that it holds and nobody owns.
 pub const TRIAGE: &str = "triage";

@@ -23,6 +23,8 @@ words!(
         Partner = "partner",
         /// A laboratory.
         Lab = "lab",
+        /// Whoever finds the cause that many devices have in common.
+        ServiceProblem = "service_problem",
     }
 );
 

@@ -53,6 +53,7 @@ async fn list(
         status,
         device_id: which.device_id.map(|text| body::field("device_id", &text)).transpose()?,
         fault_key: which.fault_key.map(|text| body::field("fault_key", &text)).transpose()?,
+        service_problem_id: which.service_problem_id,
         after: which.after.map(|text| body::field("after", &text)).transpose()?,
         limit: body::page_limit(which.limit)?,
     };

@@ -5,8 +5,9 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    COSTS, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Regime, Rule, Side,
+    COSTS, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Rule,
     indicator::{self, IndicatorFile},
+    rule::{AnomalyFile, Parts, RuleFile},
 };
 use crate::{
     advisory::Costs,
@@ -20,9 +21,6 @@ use crate::{
 const COST_MAX: f64 = 1e9;
 /// Horizons that mean something: at least what it takes to react, at most what a year of data can teach.
 const HORIZONS: std::ops::RangeInclusive<Duration> = Duration::from_secs(3600)..=Duration::from_secs(366 * 86_400);
-/// Silence, in cadences, that starts a rule's condition anew unless the rule says `max_gap`.
-const GAP_CADENCES: u32 = 50;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -43,6 +41,8 @@ struct File {
     rules: Vec<RuleFile>,
     #[serde(default, rename = "indicator")]
     indicators: Vec<IndicatorFile>,
+    #[serde(default, rename = "anomaly")]
+    anomalies: Vec<AnomalyFile>,
 }
 
 #[derive(Deserialize)]
@@ -115,24 +115,6 @@ struct FaultFile {
     customer_text: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RuleFile {
-    name: String,
-    metric: String,
-    raise_above: Option<f64>,
-    raise_below: Option<f64>,
-    clear_below: Option<f64>,
-    clear_above: Option<f64>,
-    r#for: Option<String>,
-    max_gap: Option<String>,
-    when: Option<Regime>,
-    severity: PerceivedSeverity,
-    fault_key: FaultKey,
-    probable_cause: String,
-    customer_text: String,
-}
-
 pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
     let file: File = toml::from_str(text)?;
     let profile = file.name.to_string();
@@ -191,49 +173,25 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             return Err(illegal(&key, "the code has 1 to 64 bytes and stands once".into()));
         }
     }
+    let numeric = |metric: &&MetricFile| matches!(metric.r#type, MetricType::Float | MetricType::Integer);
+    let parts = Parts {
+        cadence: file.cadence,
+        numeric: file.metrics.iter().filter(numeric).map(|metric| metric.name.as_str()).collect(),
+        components: file.components.iter().map(|component| component.name.as_str()).collect(),
+        faults: file.faults.iter().map(|fault| fault.code.as_str()).collect(),
+    };
+    let checked = file.rules.into_iter().map(|rule| ("rule", rule.check(&parts)));
+    let checked = checked.chain(file.anomalies.into_iter().map(|anomaly| ("anomaly", anomaly.check(&parts))));
     let mut rules: Vec<Rule> = Vec::new();
-    for rule in file.rules {
-        let key = format!("rule {}", rule.name);
-        has_component(&key, &rule.fault_key)?;
-        if !snake(&rule.name) || rules.iter().any(|other| other.name == rule.name) {
-            return Err(illegal(&key, "the name is of a-z 0-9 _, first a letter, and stands once".into()));
+    for (table, rule) in checked {
+        let rule = rule.map_err(|(key, problem)| illegal(&key, problem))?;
+        // A fault code is a `specific_problem` too: of one name there is one alarm.
+        let taken = rules.iter().any(|other| other.name == rule.name) || parts.faults.contains(&rule.name.as_str());
+        if !snake(&rule.name) || taken {
+            let problem = "the name is of a-z 0-9 _, first a letter, and stands once, fault codes included";
+            return Err(illegal(&format!("{table} {}", rule.name), problem.into()));
         }
-        for metric in [Some(&rule.metric), rule.when.as_ref().map(|when| &when.metric)].into_iter().flatten() {
-            let numeric = |metric: &MetricFile| matches!(metric.r#type, MetricType::Float | MetricType::Integer);
-            if !file.metrics.iter().any(|known| &known.name == metric && numeric(known)) {
-                return Err(illegal(&format!("{key}.metric"), format!("{metric:?} is no numeric [[metric]]")));
-            }
-        }
-        let (side, raise, clear) = match (rule.raise_above, rule.clear_below, rule.raise_below, rule.clear_above) {
-            (Some(raise), clear, None, None) => (Side::Above, raise, clear.unwrap_or(raise)),
-            (None, None, Some(raise), clear) => (Side::Below, raise, clear.unwrap_or(raise)),
-            _ => {
-                let problem = "has raise_above with clear_below, or raise_below with clear_above";
-                return Err(illegal(&key, problem.into()));
-            }
-        };
-        if (side == Side::Above && clear > raise) || (side == Side::Below && clear < raise) {
-            return Err(illegal(&key, format!("clears at {clear}, beyond where it raises, {raise}")));
-        }
-        let spans = |field: &str, text: Option<&String>, default: Duration| {
-            text.map_or(Ok(default), |text| {
-                span::parse(text).map_err(|problem| illegal(&format!("{key}.{field}"), problem))
-            })
-        };
-        rules.push(Rule {
-            hold: spans("for", rule.r#for.as_ref(), Duration::ZERO)?,
-            max_gap: spans("max_gap", rule.max_gap.as_ref(), file.cadence * GAP_CADENCES)?,
-            name: rule.name,
-            metric: rule.metric,
-            side,
-            raise,
-            clear,
-            when: rule.when,
-            severity: rule.severity,
-            fault_key: rule.fault_key,
-            probable_cause: rule.probable_cause,
-            customer_text: rule.customer_text,
-        });
+        rules.push(rule);
     }
     let mut indicators: Vec<indicator::Indicator> = Vec::new();
     for entry in file.indicators {

@@ -124,7 +124,8 @@ pub(super) fn default_set(metrics: &[Metric], rules: &[Rule]) -> Vec<Indicator> 
     ];
     let numeric = metrics.iter().filter(|metric| matches!(metric.r#type, MetricType::Float | MetricType::Integer));
     let of = |metric: &Metric| {
-        let when = rules.iter().filter(|rule| rule.metric == metric.name).find_map(|rule| rule.when.clone());
+        let watching = rules.iter().filter_map(Rule::threshold).filter(|(watched, _)| *watched == metric.name);
+        let when = watching.into_iter().find_map(|(_, limit)| limit.when.clone());
         SET.map(|(statistic, days)| Indicator::new(&metric.name, statistic, days, when.clone()))
     };
     numeric.flat_map(of).collect()

@@ -10,6 +10,7 @@
 
 mod file;
 pub mod indicator;
+mod rule;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::indicator::Indicator;
+pub use self::rule::{COUNT_MAX, Counted, Flapping, Limit, Quantity, Regime, Rule, Side, Source, Watch};
 use crate::{
     advisory::Costs,
     alarm::PerceivedSeverity,
@@ -109,55 +111,6 @@ pub struct Fault {
     pub customer_text: String,
 }
 
-/// On which side of its threshold a rule raises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// Raises at or above the threshold.
-    Above,
-    /// Raises at or below the threshold.
-    Below,
-}
-
-/// Readings to which a rule looks: those whose metric lies at or above a value, such as spinning drums only.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Regime {
-    /// A numeric metric of the profile.
-    pub metric: String,
-    /// Least value of that metric.
-    pub at_least: f64,
-}
-
-/// A threshold with hysteresis and minimum duration.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rule {
-    /// Unique in the profile; the alarm's `specific_problem`.
-    pub name: String,
-    /// A numeric metric of the profile.
-    pub metric: String,
-    /// Where it raises.
-    pub side: Side,
-    /// The value that starts the condition.
-    pub raise: f64,
-    /// The value at which the condition ends; on the far side of `raise`, or equal to it.
-    pub clear: f64,
-    /// How long, in event time, the condition must hold; zero raises at once.
-    pub hold: Duration,
-    /// A longer silence than this starts the condition anew.
-    pub max_gap: Duration,
-    /// Which readings count; none means all.
-    pub when: Option<Regime>,
-    /// Severity of its alarm.
-    pub severity: PerceivedSeverity,
-    /// What it speaks of.
-    pub fault_key: FaultKey,
-    /// For the agent, in words.
-    pub probable_cause: String,
-    /// For the customer.
-    pub customer_text: String,
-}
-
 /// Everything known of a kind of device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Profile {
@@ -177,7 +130,7 @@ pub struct Profile {
     pub components: Vec<Component>,
     /// What it reports.
     pub faults: Vec<Fault>,
-    /// What watches it.
+    /// What watches it, `[[anomaly]]` included.
     pub rules: Vec<Rule>,
     /// What models look at.
     pub indicators: Vec<Indicator>,

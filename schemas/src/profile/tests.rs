@@ -45,10 +45,10 @@ customer_text = "A part wears out."
 #[test]
 fn a_rule_is_read() {
     let pump = Profile::parse(&format!("{HEAD}{BODY}{RULE}")).unwrap();
-    let rule = &pump.rules[0];
-    assert_eq!((rule.side, rule.raise, rule.clear), (Side::Above, 7.1, 4.5));
-    assert_eq!(rule.hold, Duration::from_secs(1800));
-    assert_eq!(rule.max_gap, Duration::from_secs(3000));
+    let (metric, limit) = pump.rules[0].threshold().unwrap();
+    assert_eq!((metric, limit.side, limit.raise, limit.clear), ("vibration_mm_s", Side::Above, 7.1, 4.5));
+    assert_eq!(limit.hold, Duration::from_secs(1800));
+    assert_eq!(limit.max_gap, Duration::from_secs(3000));
 }
 
 const PROGNOSIS: &str = r#"horizon = "30d"

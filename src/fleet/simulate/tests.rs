@@ -2,7 +2,7 @@ use schemas::{
     id::TenantId,
     outcome::Outcome,
     payload::{self, Form, Value},
-    profile::{Profiles, Side},
+    profile::Profiles,
     topic::Channel,
 };
 
@@ -89,11 +89,8 @@ fn what_is_measured_is_legal_and_an_undisturbed_healthy_device_keeps_clear_of_it
             let Some(number) = number(value) else { continue };
             let metric = profile.metric(name).unwrap_or_else(|| panic!("{name} is no metric"));
             assert!(metric.min.unwrap() <= number && number <= metric.max.unwrap(), "{name} = {number}");
-            for rule in profile.rules.iter().filter(|rule| !worn && rule.metric == *name) {
-                let clear = match rule.side {
-                    Side::Above => number < rule.raise,
-                    Side::Below => number > rule.raise,
-                };
+            for (_, limit) in profile.rules.iter().filter_map(|rule| rule.threshold()).filter(|(of, _)| of == name) {
+                let clear = worn || !limit.side.reached(number, limit.raise);
                 assert!(clear, "{} reads {name} = {number} and is healthy", appliance.device_id);
             }
         }

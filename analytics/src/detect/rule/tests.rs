@@ -1,21 +1,24 @@
-use schemas::profile::Profile;
+use std::sync::Arc;
+
+use schemas::profile::{Profile, Profiles};
 
 use super::*;
-use crate::detect::tests::PUMP;
+use crate::detect::{rulebook::Rulebook, standing::Standings, tests::PUMP};
 
-/// Steps a rule of the pump over `(minute, reading)` and prints what comes out. A reading is the metric's value, `-`
-/// where the rule sees none, with `late` behind it where it came late.
+/// Steps a rule of the pump over `(minute, reading)` and prints what comes out. A reading is the rule's value, `-`
+/// where the rule sees none, `!` a report of the fault that it counts, with `late` behind it where it came late.
 fn check(rule: &str, series: &[(u64, &str)], expected: &[&str]) {
-    let pump = Profile::parse(PUMP).unwrap();
-    let rule = pump.rules.iter().find(|r| r.name == rule).unwrap();
-    let unit = &pump.metric(&rule.metric).unwrap().unit;
+    let mut profiles = Profiles::default();
+    profiles.insert(Profile::parse(PUMP).unwrap());
+    let (pump, book) = (Arc::clone(profiles.get("pump").unwrap()), Rulebook::of(&profiles).unwrap());
+    let entry = book.page("pump").unwrap().entries.iter().find(|entry| entry.rule.name == rule).unwrap();
+    let terms = entry.terms().unwrap();
     let (tenant, device_id) = ("acme".parse().unwrap(), "p-1".parse().unwrap());
-    let (mut state, mut previous, mut events) = (State::Normal, None, Vec::new());
+    let (mut rules, mut previous, mut events) = (Standings::default(), None, Vec::new());
     for (minute, reading) in series {
         let at = Instant::EPOCH.plus(Duration::from_secs(minute * 60));
         let (value, late) = reading.split_once(' ').map_or((*reading, false), |(value, _)| (value, true));
         let reading = Reading { at, previous, value: value.parse().ok(), late };
-        previous = Some(at);
         let subject = Subject {
             tenant: &tenant,
             device_id: &device_id,
@@ -23,8 +26,15 @@ fn check(rule: &str, series: &[(u64, &str)], expected: &[&str]) {
             firmware: Some("1.0"),
             reported: Instant::MAX,
         };
-        let event;
-        (state, event) = state.step(rule, unit, &reading, &subject);
+        let event = match value {
+            "!" => rules.fault(&terms, &reading, &subject),
+            _ => {
+                previous = Some(at);
+                rules.reading(&terms, &reading, &subject)
+            }
+        };
+        // What is written down and read back goes on as if nothing had been.
+        rules = serde_json::from_str(&serde_json::to_string(&rules).unwrap()).unwrap();
         events.extend(event.map(|alarm| format!("{minute}: {}: {}", alarm.state.as_str(), alarm.evidence.reason)));
     }
     assert_eq!(events, expected, "{series:?}");
@@ -139,4 +149,101 @@ fn spans_are_spoken_in_two_units() {
     {
         assert_eq!(spoken(Duration::from_secs(seconds)), words);
     }
+}
+
+#[test]
+fn a_rate_raises_on_a_robust_slope_and_not_on_a_step_or_a_spike() {
+    // 0.2 l a minute down, over ten minutes; a reading every minute.
+    let falling: Vec<(u64, String)> = (0..12).map(|m| (m, format!("{}", 50.0 - 0.2 * m as f64))).collect();
+    let flat = (12..40).map(|m| (m, "47.8".to_owned()));
+    let series: Vec<(u64, String)> = falling.into_iter().chain(flat).collect();
+    let series: Vec<(u64, &str)> = series.iter().map(|(minute, value)| (*minute, value.as_str())).collect();
+    check(
+        "level_falls",
+        &series,
+        &[
+            "5: raised: rate of level_l was -0.2 l/m, at or below -0.1 l/m (1970-01-01T00:05:00Z)",
+            "18: cleared: rate of level_l came back to 0 l/m after 13 min (since 1970-01-01T00:05:00Z), lowest -0.2 l/m",
+        ],
+    );
+    let spike: Vec<(u64, &str)> = (0..30).map(|m| (m, if m == 15 { "0" } else { "50" })).collect();
+    check("level_falls", &spike, &[]);
+    let late: Vec<(u64, &str)> =
+        (0..12).map(|m| (m, ["50 late", "48 late", "46 late", "44 late"][m as usize / 3])).collect();
+    check("level_falls", &late, &[]);
+}
+
+#[test]
+fn a_count_of_faults_raises_at_the_nth_and_clears_when_none_is_left() {
+    check(
+        "often_hot",
+        &[(0, "!"), (10, "!"), (15, "-"), (20, "!"), (30, "-"), (75, "-"), (81, "-")],
+        &[
+            "20: raised: count of E1 within 1 h was 3, at or above 3 (1970-01-01T00:20:00Z)",
+            "81: cleared: count of E1 within 1 h came back to 0 after 1 h 1 min (since 1970-01-01T00:20:00Z), highest 3",
+        ],
+    );
+    // Spread over more than the span.
+    check("often_hot", &[(0, "!"), (40, "!"), (61, "!"), (99, "-"), (105, "!")], &[]);
+    // In another order than they happened: the next row in order raises.
+    check(
+        "often_hot",
+        &[(30, "!"), (31, "-"), (10, "!"), (20, "!"), (32, "-")],
+        &["32: raised: count of E1 within 1 h was 3, at or above 3 (1970-01-01T00:32:00Z)"],
+    );
+}
+
+#[test]
+fn late_reports_are_counted_and_do_not_raise() {
+    check("often_hot", &[(0, "! late"), (1, "! late"), (2, "! late"), (3, "- late")], &[]);
+    check(
+        "often_hot",
+        &[(0, "! late"), (1, "! late"), (2, "! late"), (3, "-")],
+        &["3: raised: count of E1 within 1 h was at or above 3 for 1 min (since 1970-01-01T00:02:00Z), highest 3"],
+    );
+}
+
+#[test]
+fn a_count_of_readings_counts_those_beyond_its_value() {
+    check(
+        "often_shaking",
+        &[(0, "9"), (10, "2"), (20, "9"), (30, "9"), (40, "2"), (119, "2"), (120, "9"), (139, "2"), (140, "2")],
+        &[
+            "30: raised: count of vibration_mm_s at or above 9 mm/s within 2 h was 3, at or above 3 (1970-01-01T00:30:00Z)",
+            "140: cleared: count of vibration_mm_s at or above 9 mm/s within 2 h came back to 2 after 1 h 50 min (since 1970-01-01T00:30:00Z), highest 3",
+        ],
+    );
+}
+
+#[test]
+fn an_alarm_that_comes_and_goes_is_flapping_and_stays_until_it_was_calm() {
+    // Three within ten minutes.
+    let series = [
+        (0, "2"),
+        (1, "0"),
+        (2, "1"),
+        (3, "0"),
+        (4, "1"),
+        (5, "0"),
+        (6, "1"),
+        (7, "0"),
+        (16, "0"),
+        (17, "1"),
+        (18, "0"),
+    ];
+    let series = series.map(|(minute, value)| (minute, if value == "0" { "0" } else { "9" }));
+    check(
+        "loud",
+        &series,
+        &[
+            "0: raised: vibration_mm_s was 9 mm/s, at or above 8.5 mm/s (1970-01-01T00:00:00Z)",
+            "1: cleared: vibration_mm_s came back to 0 mm/s after 1 min (since 1970-01-01T00:00:00Z), highest 9 mm/s",
+            "2: raised: vibration_mm_s was 9 mm/s, at or above 8.5 mm/s (1970-01-01T00:02:00Z)",
+            "3: cleared: vibration_mm_s came back to 0 mm/s after 1 min (since 1970-01-01T00:02:00Z), highest 9 mm/s",
+            "4: raised: vibration_mm_s was 9 mm/s, at or above 8.5 mm/s (1970-01-01T00:04:00Z); it is flapping, raised 3 times since 1970-01-01T00:00:00Z: it stays until it was calm for 10 min",
+            "16: cleared: vibration_mm_s came back to 0 mm/s after 12 min (since 1970-01-01T00:04:00Z), highest 9 mm/s",
+            "17: raised: vibration_mm_s was 9 mm/s, at or above 8.5 mm/s (1970-01-01T00:17:00Z)",
+            "18: cleared: vibration_mm_s came back to 0 mm/s after 1 min (since 1970-01-01T00:17:00Z), highest 9 mm/s",
+        ],
+    );
 }

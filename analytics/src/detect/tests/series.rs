@@ -34,7 +34,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    fn at(&self) -> i64 {
+    pub(super) fn at(&self) -> i64 {
         i64::try_from(self.minute).unwrap() * 60_000_000
     }
 }
@@ -47,7 +47,20 @@ pub(super) fn pump() -> Profiles {
 
 /// One frame per event from `start` on; arrival times count the frames.
 pub(super) fn chunk(profiles: &Profiles, start: u64, events: &[Event]) -> Chunk {
-    let placed = || events.iter().zip(i64::try_from(start).unwrap()..);
+    arriving(profiles, start, events, |_, place| place)
+}
+
+/// As [`chunk`], arriving when `arrival` says, in microseconds.
+pub(super) fn arriving(
+    profiles: &Profiles,
+    start: u64,
+    events: &[Event],
+    arrival: impl Fn(&Event, i64) -> i64,
+) -> Chunk {
+    let placed = || {
+        let places = events.iter().zip(i64::try_from(start).unwrap()..);
+        places.map(|(event, place)| (event, arrival(event, place)))
+    };
     let readings: Vec<_> = placed().filter(|(event, _)| matches!(event.what, What::Reading { .. })).collect();
     let faults: Vec<_> = placed().filter(|(event, _)| matches!(event.what, What::Fault { .. })).collect();
     let mut rows = Vec::new();

@@ -149,6 +149,7 @@ async fn an_alarm_goes_to_the_desk_and_to_the_log() {
     for line in [
         "forewarn_detect_readings_total 5",
         "forewarn_detect_alarms_total{source=\"rule\",state=\"raised\"} 1",
+        "forewarn_detect_rule_alarms_total{kind=\"threshold\",state=\"raised\"} 1",
         "forewarn_detect_devices 1",
     ] {
         assert!(text.contains(line), "{line}: {text}");
@@ -282,4 +283,21 @@ async fn a_changed_state_file_is_refused() {
     let opened = Detector::open(folder.path(), Arc::new(pump()), clock, Settings::default(), &mut Registry::default());
     let error = opened.unwrap_err().to_string();
     assert!(error.contains("detect.state is damaged: its checksum is"), "{error}");
+}
+
+#[tokio::test]
+async fn an_expression_that_is_not_legal_is_said_at_the_start() {
+    let text = super::PUMP.replace("1000 * vibration_mm_s", "1000 * vibration_mms");
+    let mut profiles = schemas::profile::Profiles::default();
+    profiles.insert(schemas::profile::Profile::parse(&text).unwrap());
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Arc::new(ManualClock::default()));
+    let opened =
+        Detector::open(folder.path(), Arc::new(profiles), clock, Settings::default(), &mut Registry::default());
+    let error = opened.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "profile pump: rule shake_per_turn.expression \"1000 * vibration_mms / nullif(speed_rpm, 0)\""
+    );
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "there is no column \"vibration_mms\"; nearest: \"vibration_mm_s\"");
 }

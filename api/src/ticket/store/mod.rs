@@ -5,6 +5,7 @@ mod advise;
 mod change;
 mod create;
 mod row;
+mod storm;
 
 use schemas::{
     id::{DeviceId, FaultKey, TenantId},
@@ -20,6 +21,7 @@ pub(crate) use advise::{attach_advisory, confirm};
 pub use change::{BookError, By, Patch, PatchError, booked, patch, settle, unbooked};
 pub(crate) use change::{attach, reopen};
 pub use create::{ALARMS_MAX, Create, Created, Whole, create, whole};
+pub(crate) use storm::{hold, release};
 
 /// How a ticket is opened.
 #[derive(Debug, Clone)]
@@ -67,6 +69,7 @@ pub async fn open(
         state,
         reopen_count: 0,
         first_contact: None,
+        service_problem_id: None,
         repeat_of,
         alarm_count: 0,
         advisory_count: 0,
@@ -125,6 +128,7 @@ fn summary(ticket: &Ticket) -> Value {
         "title": ticket.subject.title,
         "owner": ticket.state.owner(),
         "reopen_count": ticket.reopen_count,
+        "service_problem_id": ticket.service_problem_id,
         "repeat_of": ticket.repeat_of,
         "version": ticket.version,
     })
@@ -163,6 +167,8 @@ pub struct Filter {
     pub device_id: Option<DeviceId>,
     /// On this fault.
     pub fault_key: Option<FaultKey>,
+    /// Of this service problem.
+    pub service_problem_id: Option<String>,
     /// Opened before the ticket of this number.
     pub after: Option<i64>,
     /// At most so many.
@@ -186,6 +192,9 @@ pub async fn list(pool: &SqlitePool, tenant: &TenantId, filter: &Filter) -> Resu
     }
     if let Some(fault_key) = &filter.fault_key {
         query.push(" and fault_key = ").push_bind(fault_key.as_str());
+    }
+    if let Some(service_problem_id) = &filter.service_problem_id {
+        query.push(" and service_problem_id = ").push_bind(service_problem_id);
     }
     if let Some(after) = filter.after {
         query.push(" and number < ").push_bind(after);

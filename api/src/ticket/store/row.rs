@@ -46,7 +46,8 @@ pub(super) async fn insert(tx: &mut SqliteConnection, ticket: &Ticket) -> Result
 pub(super) async fn update(tx: &mut SqliteConnection, ticket: &mut Ticket) -> Result<bool, sqlx::Error> {
     let update = "update ticket set status = ?, sub_status = ?, since = ?, owner = ?, reason = ?, resolution = ?, \
                   severity = ?, priority = ?, reopen_count = ?, first_contact = ?, alarm_count = ?, advisory_count = ?, \
-                  last_update = ?, resolution_date = ?, version = version + 1 where ticket_id = ? and version = ?";
+                  last_update = ?, resolution_date = ?, service_problem_id = ?, version = version + 1 \
+                  where ticket_id = ? and version = ?";
     let done = sqlx::query(update)
         .bind(ticket.state.status().as_str())
         .bind(&ticket.sub_status)
@@ -62,6 +63,7 @@ pub(super) async fn update(tx: &mut SqliteConnection, ticket: &mut Ticket) -> Re
         .bind(ticket.advisory_count)
         .bind(ticket.last_update.micros())
         .bind(ticket.resolution_date.map(Instant::micros))
+        .bind(&ticket.service_problem_id)
         .bind(&ticket.ticket_id)
         .bind(ticket.version)
         .execute(tx)
@@ -112,6 +114,7 @@ pub(super) fn read(row: &SqliteRow) -> Result<Ticket, sqlx::Error> {
         sub_status: row.try_get("sub_status")?,
         reopen_count: row.try_get("reopen_count")?,
         first_contact: at(row, "first_contact")?,
+        service_problem_id: row.try_get("service_problem_id")?,
         repeat_of: row.try_get("repeat_of")?,
         alarm_count: row.try_get("alarm_count")?,
         advisory_count: row.try_get("advisory_count")?,
