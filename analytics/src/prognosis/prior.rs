@@ -22,6 +22,8 @@ use super::feature::{Channel, Features};
 const TREND_DAYS: i32 = 10;
 /// Days with readings without which there is no trend.
 const LEAST_DAYS: usize = 6;
+/// A trend must be steeper than so many times its own spread: chance alone gives twice the spread once in twenty.
+const SURE: f64 = 2.0;
 /// Warnings that were right and wrong before anybody looked: eight of ten, and soon outvoted.
 const PRIOR: (f64, f64) = (8.0, 2.0);
 /// Seed of the bootstrap, with the landmark: the same days give the same answer.
@@ -109,6 +111,10 @@ pub fn way(limit: &Limit, channel: usize, days: &Days, landmark: i32, since: i32
     }
     let seed = CHANCE ^ daily::landmark_micros(landmark).unsigned_abs();
     let trend = Trend::fit_shape(Shape::Linear, &times, &levels, seed).ok().flatten()?;
+    // A rate that chance gives as well is no way: who already stands at the threshold is the rule's.
+    if trend.rate().abs() < SURE * trend.rate_spread() {
+        return None;
+    }
     let probability = trend.probability_within(limit.raise, side, horizon_days);
     let life = trend.reaches(limit.raise, side);
     Some(Way { probability, life, level: trend.at(-0.5), rate: trend.rate() })
