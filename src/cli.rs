@@ -3,6 +3,7 @@
 mod admin;
 mod dead_letter;
 mod evaluate;
+pub(crate) mod model;
 mod query;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -51,6 +52,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetter),
     /// Device profiles.
     Profile(admin::Profile),
+    /// Models that foretell failures.
+    Model(model::Model),
     /// Checks settings and prints them with their origin.
     CheckConfig(CheckConfig),
 }
@@ -142,6 +145,7 @@ impl Cli {
                         Command::Device(device) => device.run().await,
                         Command::DeadLetter(letter) => letter.run().await,
                         Command::Profile(profile) => profile.run(),
+                        Command::Model(model) => model.run().await,
                         Command::Serve(_) | Command::CheckConfig(_) => Ok(()),
                     }
                 }

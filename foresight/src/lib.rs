@@ -11,6 +11,7 @@
 //! | [`calibrate`] | from a score to a probability: Platt, isotonic |
 //! | [`codes`] | which fault codes come next |
 //! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
+//! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
 //! | [`decide`] | from a probability and costs to auto, assist or watch |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | is the world still as it was learnt |
@@ -20,6 +21,7 @@
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`logit`] | logistic regression with a ridge, for few failures |
 //! | [`measure`] | how good what was said is against what happened |
+//! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`survival`] | lifetimes with censoring: Kaplan-Meier, Weibull, log-normal, competing risks |
 
 pub mod anomaly;
@@ -27,6 +29,7 @@ pub mod boost;
 pub mod calibrate;
 pub mod codes;
 pub mod cycle;
+pub mod daily;
 pub mod decide;
 pub mod degrade;
 pub mod drift;
@@ -36,4 +39,5 @@ pub mod indicator;
 pub mod life;
 pub mod logit;
 pub mod measure;
+pub mod plot;
 pub mod survival;

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use analytics::prognosis::{frame::Known, registry::Registry, train};
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -91,9 +92,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     settings.api.listen = options.http.unwrap_or_else(|| free(settings.api.listen));
     settings.api.slot_hold = SLOT_HOLD;
     settings.lake.commit_interval = COMMIT_INTERVAL;
+    // A week passes in a third of a minute: it would do nothing but learn.
+    settings.prognosis.train_interval = Duration::ZERO;
 
     let now = SystemClock.now();
     let fleet = past(&options, &settings, now).await?;
+    if options.history.is_some() {
+        teach(&settings, now).await?;
+    }
     let clock = Arc::new(ScaledClock::new(now, options.speed));
     let mut server = Server::start(settings, clock.clone()).await?;
     let (mqtt, http) = (server.mqtt().context("gateway")?, server.http().context("API")?);
@@ -190,6 +196,22 @@ async fn past(options: &Options, settings: &Settings, now: Instant) -> anyhow::R
     let laid = past::lay(settings, History::new(fleet, &tenant, start, now), now).await?;
     eprintln!("{} messages of the past {} laid down", laid.messages, span::text(span));
     Ok(laid.fleet)
+}
+
+/// Models from the past, as `forewarn model train` makes them.
+async fn teach(settings: &Settings, now: Instant) -> anyhow::Result<()> {
+    let (tables, profiles) = crate::cli::model::open(settings, &dev::TENANT.parse()?).await?;
+    let registry = Registry::new(&settings.data);
+    for kind in simulate::KINDS {
+        let profile = profiles.get(kind.profile).context("a profile of the simulated kinds")?;
+        let trained =
+            train::profile(&tables, &registry, profile, Known::Arrival, None, now, &settings.prognosis).await?;
+        for report in trained {
+            let standing = report.standing.map_or("no model", |standing| standing.as_str());
+            eprintln!("learnt    {}.{} {standing}: {}", report.profile, report.fault_key, report.reason);
+        }
+    }
+    Ok(())
 }
 
 fn say(options: &Options, mqtt: SocketAddr, http: SocketAddr, server: &Server) {

@@ -1,6 +1,7 @@
 //! How a process starts: everything is opened and checked first, ports last.
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -133,6 +134,29 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
             detected = Some(detector.position());
             let desk = api::desk::Desk::new(db.clone(), profiles.clone(), events.clone(), api_metrics.clone());
             let desk = Arc::new(desk.with_storm(settings.api.storm));
+            if settings.prognosis.enabled
+                && let Some(tables) = &tables
+            {
+                let metrics = analytics::prognosis::Metrics::register(&mut registry);
+                let engine = analytics::prognosis::engine(tables.clone(), clock.clone())?;
+                for tenant in tenants(&db, settings.dev).await? {
+                    let service = analytics::prognosis::service::Service::open(
+                        analytics::prognosis::store::Tables::new(engine.clone(), tenant),
+                        profiles.clone(),
+                        &data,
+                        clock.clone(),
+                        settings.prognosis.clone(),
+                        metrics.clone(),
+                    );
+                    let (desk, log, stop) = (desk.clone(), append.clone(), pipeline_stop.clone());
+                    // A thread of its own: a midnight's work must not hold a thread that acknowledges messages.
+                    let runtime = tokio::runtime::Handle::current();
+                    server.pipeline_tasks.spawn(async move {
+                        tokio::task::spawn_blocking(move || runtime.block_on(service.run(desk, log, stop))).await?;
+                        Ok(())
+                    });
+                }
+            }
             let stop = pipeline_stop.clone();
             server.pipeline_tasks.spawn(async move { Ok(detector.run(feed, desk, append, stop).await?) });
         }
@@ -237,6 +261,15 @@ async fn follow(tables: Arc<analytics::query::ColdTables>, stop: CancellationTok
             );
         }
     }
+}
+
+/// Whose devices are scored: everybody's who has a token; who comes later, from the next start on.
+async fn tenants(db: &api::store::Database, dev: bool) -> anyhow::Result<BTreeSet<TenantId>> {
+    let mut tenants = api::token::tenants(db).await.context("list tenants")?;
+    if dev {
+        tenants.insert(dev::TENANT.parse()?);
+    }
+    Ok(tenants)
 }
 
 /// Makes the secrets of `--dev`, and their logins.

@@ -97,6 +97,8 @@ pub struct Settings {
     pub lake: ingest::lake::Settings,
     /// Detection.
     pub detect: analytics::detect::Settings,
+    /// Models and advisories.
+    pub prognosis: analytics::prognosis::Settings,
     /// SQL.
     pub query: analytics::query::Settings,
     /// HTTP and the service database.
@@ -119,6 +121,7 @@ impl Default for Settings {
             pipeline: Default::default(),
             lake: Default::default(),
             detect: Default::default(),
+            prognosis: Default::default(),
             query: Default::default(),
             api: Default::default(),
         }
@@ -140,6 +143,9 @@ impl Settings {
         span("pipeline.checkpoint_interval", self.pipeline.checkpoint_interval, ms(100), h(1));
         span("pipeline.future_tolerance", self.pipeline.future_tolerance, s(0), h(24 * 366));
         span("detect.checkpoint_interval", self.detect.checkpoint_interval, ms(100), h(1));
+        if !self.prognosis.train_interval.is_zero() {
+            span("prognosis.train_interval", self.prognosis.train_interval, h(1), h(24 * 366));
+        }
         span("query.timeout", self.query.timeout, ms(100), h(24));
         span("gateway.session_expiry", self.gateway.session_expiry, s(0), h(24 * 366));
         span("gateway.connect_timeout", self.gateway.connect_timeout, ms(100), h(1));
@@ -167,6 +173,10 @@ impl Settings {
         number("log.max_frame_bytes", self.log.max_frame_bytes as u64, self.gateway.max_packet_bytes.into(), 512 * mib);
         number("pipeline.chunk_frames", self.pipeline.chunk_frames as u64, 1, 1 << 20);
         number("lake.commit_rows", self.lake.commit_rows as u64, 1, 1 << 30);
+        number("prognosis.min_failures", self.prognosis.min_failures, 2, 1 << 20);
+        number("prognosis.min_later_failures", self.prognosis.min_later_failures, 1, 1 << 20);
+        number("prognosis.max_rows", self.prognosis.max_rows as u64, 1000, 1 << 30);
+        number("prognosis.block_devices", self.prognosis.block_devices as u64, 1, 1 << 20);
         number("query.memory_bytes", self.query.memory_bytes as u64, 16 * mib, 1 << 50);
         number("query.max_rows", self.query.max_rows as u64, 1, 1 << 40);
         number("query.concurrent", self.query.concurrent as u64, 1, 1024);

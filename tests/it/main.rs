@@ -9,6 +9,7 @@ mod dead_letter;
 mod demo;
 mod disk;
 mod journey;
+mod model;
 mod process;
 mod refusal;
 mod replay;

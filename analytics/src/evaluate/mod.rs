@@ -15,7 +15,7 @@
 //! | on the 11th | after the failure | late: neither true nor false |
 //! | of another pump | | false |
 //!
-//! This is the only module that says polars: a few joins over everything that ever happened to a fleet, in batch.
+//! One of the doors to polars: a few joins over everything that ever happened to a fleet, in batch.
 
 #[cfg(test)]
 mod tests;
@@ -167,7 +167,8 @@ fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn median(ascending: &[f64]) -> Option<f64> {
+/// The middle of ascending numbers; none without any.
+pub(crate) fn median(ascending: &[f64]) -> Option<f64> {
     let middle = ascending.len() / 2;
     match ascending.len() {
         0 => None,

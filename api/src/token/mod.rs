@@ -16,7 +16,7 @@ use crate::{
     id,
 };
 
-pub use store::{Token, list, revoke};
+pub use store::{Token, list, revoke, tenants};
 
 /// How precisely the last use is known: a token in use writes once in this time.
 const USE_PRECISION: std::time::Duration = std::time::Duration::from_secs(60);

@@ -1,5 +1,7 @@
 //! The tokens' SQL.
 
+use std::collections::BTreeSet;
+
 use schemas::{id::TenantId, time::Instant};
 use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 
@@ -66,6 +68,12 @@ pub(super) async fn used(pool: &SqlitePool, token_id: &str, at: Instant) -> Resu
 pub async fn list(pool: &SqlitePool, tenant: &TenantId) -> Result<Vec<Token>, sqlx::Error> {
     let select = "select * from token where tenant = ? order by created, token_id limit 1000";
     sqlx::query(select).bind(tenant.as_str()).fetch_all(pool).await?.iter().map(read).collect()
+}
+
+/// Everybody who has a token in force.
+pub async fn tenants(pool: &SqlitePool) -> Result<BTreeSet<TenantId>, sqlx::Error> {
+    let rows = sqlx::query("select distinct tenant from token where revoked is null").fetch_all(pool).await?;
+    rows.iter().map(|row| row.try_get::<String, _>("tenant")?.parse().map_err(decode("tenant"))).collect()
 }
 
 /// Puts a token out of force; false where the tenant has no such token in force.

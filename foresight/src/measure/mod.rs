@@ -1,6 +1,7 @@
 //! How good is it: measures of what was said against what happened.
 //!
 //! In: what was said per case or row and what came. Out: one number per measure, or nothing where it is not defined (no
+//! positives, no negatives). Promise: the published formula, exactly; the order of cases does not matter, equal scores
 //! positives, no negatives). Promise: the published formula, exactly; order of the input does not matter, equal scores
 //! are treated as equal. Never: a file, a threshold that was chosen elsewhere.
 //!

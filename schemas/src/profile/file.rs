@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{
     COSTS, Command, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Rule,
+    indicator::{self, IndicatorFile},
     rule::{AnomalyFile, Parts, RuleFile},
 };
 use crate::{
@@ -38,6 +39,8 @@ struct File {
     faults: Vec<FaultFile>,
     #[serde(default, rename = "rule")]
     rules: Vec<RuleFile>,
+    #[serde(default, rename = "indicator")]
+    indicators: Vec<IndicatorFile>,
     #[serde(default, rename = "anomaly")]
     anomalies: Vec<AnomalyFile>,
     #[serde(default, rename = "command")]
@@ -201,24 +204,32 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             ));
         }
     }
+    let mut indicators: Vec<indicator::Indicator> = Vec::new();
+    for entry in file.indicators {
+        let key = format!("indicator {}", entry.metric);
+        for metric in [Some(&entry.metric), entry.when.as_ref().map(|when| &when.metric)].into_iter().flatten() {
+            let numeric = |metric: &MetricFile| matches!(metric.r#type, MetricType::Float | MetricType::Integer);
+            if !file.metrics.iter().any(|known| &known.name == metric && numeric(known)) {
+                return Err(illegal(&format!("{key}.metric"), format!("{metric:?} is no numeric [[metric]]")));
+            }
+        }
+        let entry = entry.check().map_err(|(key, problem)| illegal(&key, problem))?;
+        if indicators.iter().any(|other| other.name == entry.name) {
+            return Err(illegal(&key, format!("{} stands twice", entry.name)));
+        }
+        indicators.push(entry);
+    }
+    let metrics: Vec<Metric> = file.metrics.into_iter().map(Metric::from).collect();
+    if indicators.is_empty() {
+        indicators = indicator::default_set(&metrics, &rules);
+    }
     Ok(Profile {
         name: file.name,
         title: file.title,
         version: file.version,
         cadence: file.cadence,
         late_after: file.late_after,
-        metrics: file
-            .metrics
-            .into_iter()
-            .map(|m| Metric {
-                name: m.name,
-                unit: m.unit,
-                r#type: m.r#type,
-                min: m.min,
-                max: m.max,
-                description: m.description,
-            })
-            .collect(),
+        metrics,
         components,
         faults: file
             .faults
@@ -233,7 +244,14 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             .collect(),
         rules,
         commands: file.commands,
+        indicators,
     })
+}
+
+impl From<MetricFile> for Metric {
+    fn from(m: MetricFile) -> Self {
+        Self { name: m.name, unit: m.unit, r#type: m.r#type, min: m.min, max: m.max, description: m.description }
+    }
 }
 
 fn snake(text: &str) -> bool {

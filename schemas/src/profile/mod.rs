@@ -9,6 +9,7 @@
 //! ```
 
 mod file;
+pub mod indicator;
 mod rule;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::indicator::Indicator;
 pub use self::rule::{COUNT_MAX, Counted, Flapping, Limit, Quantity, Regime, Rule, Side, Source, Watch};
 use crate::{
     advisory::Costs,
@@ -142,6 +144,8 @@ pub struct Profile {
     pub rules: Vec<Rule>,
     /// What it can be told; nothing else is sent to it.
     pub commands: Vec<Command>,
+    /// What models look at.
+    pub indicators: Vec<Indicator>,
 }
 
 impl Profile {

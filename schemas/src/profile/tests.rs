@@ -96,3 +96,25 @@ fn what_is_illegal_is_said_by_key() {
         assert!(error.contains(said), "{to}: {error}");
     }
 }
+
+#[test]
+fn indicators_are_read_or_follow_from_the_metrics() {
+    let plain = Profile::parse(&format!("{HEAD}{BODY}{RULE}")).unwrap();
+    let names: Vec<&str> = plain.indicators.iter().map(|indicator| indicator.name.as_str()).collect();
+    assert!(names.contains(&"vibration_mm_s_slope_7d"), "{names:?}");
+    let own = "[[indicator]]\nmetric = \"vibration_mm_s\"\nstatistic = \"max\"\nwindow = \"2d\"\n";
+    let told = Profile::parse(&format!("{HEAD}{BODY}{RULE}{own}")).unwrap();
+    assert_eq!(told.indicators, [Indicator::new("vibration_mm_s", indicator::Statistic::Max, 2, None)]);
+    for (from, to, said) in [
+        ("\"2d\"", "\"36h\"", "whole days"),
+        ("\"2d\"", "\"29d\"", "\"1d\" to \"28d\""),
+        ("\"max\"", "\"median\"", "median"),
+        ("metric = \"vibration_mm_s\"\nstatistic", "metric = \"speed\"\nstatistic", "\"speed\" is no numeric"),
+    ] {
+        let error = Profile::parse(&format!("{HEAD}{BODY}{RULE}{}", own.replacen(from, to, 1))).unwrap_err();
+        assert!(error.to_string().contains(said), "{to}: {error}");
+    }
+    let washer = Profiles::builtin().get("washing_machine").cloned().unwrap();
+    let spinning = washer.indicators.iter().find(|indicator| indicator.metric == "vibration_mm_s").unwrap();
+    assert_eq!(spinning.when.as_ref().unwrap().metric, "drum_speed_rpm", "a rule's regime is its indicators' too");
+}

@@ -261,7 +261,8 @@ async fn files_that_cannot_be_used_are_named_at_the_start() {
     fs::write(ca.path("empty.pem"), "").unwrap();
     fs::write(ca.path("torn.pem"), "-----BEGIN CERTIFICATE-----\nAAAA").unwrap();
     fs::write(ca.path("junk.pem"), "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
-    let cases: [(&str, &str, fn(&mut TlsSettings, PathBuf)); 8] = [
+    type Set = fn(&mut TlsSettings, PathBuf);
+    let cases: [(&str, &str, Set); 8] = [
         ("missing.pem", "certificate", |tls, path| tls.certificate = path),
         ("empty.pem", "certificate", |tls, path| tls.certificate = path),
         ("torn.pem", "certificate", |tls, path| tls.certificate = path),

@@ -58,6 +58,7 @@ pub(super) fn profiles(metrics: &[(&str, MetricType)]) -> Profiles {
         faults: Vec::new(),
         rules: Vec::new(),
         commands: Vec::new(),
+        indicators: Vec::new(),
     });
     profiles
 }

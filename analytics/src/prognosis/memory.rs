@@ -1,0 +1,170 @@
+//! What was said already of a device's fault: hysteresis, so that one developing fault gives one advisory per escalation
+//! and not one per day (pure).
+//!
+//! In: each landmark's probability. Out: the decision to speak of now, if any. Promise: between two repairs a fault is
+//! spoken of at most twice: when it comes to an agent, and when it comes to a visit by itself. Never: an episode ended by
+//! one good day.
+//!
+//! The running example: a bearing's probability at the thresholds 0.15 (assist) and 0.31 (auto).
+//!
+//! | landmark | probability | said |
+//! |---|---|---|
+//! | 1 | 0.05 | |
+//! | 2 | 0.18 | assist |
+//! | 3 | 0.12 | |
+//! | 4 | 0.40 | auto |
+//! | 5 to 9 | 0.60 | |
+//! | 10 | replaced | the episode ends |
+
+use std::collections::BTreeMap;
+
+use schemas::{
+    advisory::{Costs, Decision},
+    id::FaultKey,
+};
+use serde::{Deserialize, Serialize};
+
+/// Landmarks in a row below the half of the lower threshold after which an episode is over.
+const QUIET_LANDMARKS: u32 = 3;
+/// An episode that nobody scored for so many days is forgotten: the device is gone.
+const FORGET_DAYS: i32 = 60;
+
+/// A fault that was spoken of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Episode {
+    /// The most that was said.
+    said: Decision,
+    /// When it was first spoken of.
+    since: i32,
+    /// The last landmark it was scored at.
+    scored: i32,
+    /// Landmarks in a row that gave no reason to speak.
+    quiet: u32,
+}
+
+/// What was said of all devices.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// By device, then by fault key; only faults that were spoken of.
+    episodes: BTreeMap<String, BTreeMap<String, Episode>>,
+}
+
+fn rank(decision: Decision) -> u8 {
+    match decision {
+        Decision::Watch => 0,
+        Decision::Assist => 1,
+        Decision::Auto => 2,
+    }
+}
+
+impl Memory {
+    /// Takes a probability in; `renewed` is the first day after the device's last repair. Tells what to say, if anything.
+    pub fn hear(
+        &mut self,
+        device: &str,
+        fault_key: &FaultKey,
+        probability: f64,
+        costs: &Costs,
+        landmark: i32,
+        renewed: i32,
+    ) -> Option<Decision> {
+        let decision = costs.decide(probability);
+        let known = self.episodes.get_mut(device).and_then(|faults| faults.get_mut(fault_key.as_str()));
+        let Some(episode) = known.filter(|episode| episode.since >= renewed) else {
+            self.end(device, fault_key);
+            if decision == Decision::Watch {
+                return None;
+            }
+            let episode = Episode { said: decision, since: landmark, scored: landmark, quiet: 0 };
+            self.episodes.entry(device.to_owned()).or_default().insert(fault_key.to_string(), episode);
+            return Some(decision);
+        };
+        episode.scored = landmark;
+        if rank(decision) > rank(episode.said) {
+            (episode.said, episode.quiet) = (decision, 0);
+            return Some(decision);
+        }
+        let quiet = costs.decide(probability * 2.0) == Decision::Watch;
+        episode.quiet = if quiet { episode.quiet + 1 } else { 0 };
+        if episode.quiet >= QUIET_LANDMARKS {
+            self.end(device, fault_key);
+        }
+        None
+    }
+
+    /// Forgets devices that are gone.
+    pub fn forget(&mut self, landmark: i32) {
+        for faults in self.episodes.values_mut() {
+            faults.retain(|_, episode| landmark - episode.scored < FORGET_DAYS);
+        }
+        self.episodes.retain(|_, faults| !faults.is_empty());
+    }
+
+    /// Faults that were spoken of and are not over.
+    pub fn len(&self) -> usize {
+        self.episodes.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether nothing is developing.
+    pub fn is_empty(&self) -> bool {
+        self.episodes.is_empty()
+    }
+
+    fn end(&mut self, device: &str, fault_key: &FaultKey) {
+        if let Some(faults) = self.episodes.get_mut(device) {
+            faults.remove(fault_key.as_str());
+            if faults.is_empty() {
+                self.episodes.remove(device);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COSTS: Costs = Costs { visit: 1.0, failure: 4.34, false_alarm: 0.5 };
+
+    fn said(probabilities: &[f64], renewed: impl Fn(usize) -> i32) -> Vec<Option<Decision>> {
+        let mut memory = Memory::default();
+        let key = "drum_bearing/wear".parse().unwrap();
+        let hear = |(day, probability): (usize, &f64)| {
+            memory.hear("wm-1", &key, *probability, &COSTS, day as i32, renewed(day))
+        };
+        probabilities.iter().enumerate().map(hear).collect()
+    }
+
+    #[test]
+    fn the_bearing_of_the_page() {
+        let days = said(&[0.05, 0.18, 0.12, 0.40, 0.60, 0.60, 0.60], |_| -1);
+        let all: Vec<Decision> = days.iter().copied().flatten().collect();
+        assert_eq!(all, [Decision::Assist, Decision::Auto]);
+        assert_eq!(days[1], Some(Decision::Assist));
+        assert_eq!(days[3], Some(Decision::Auto));
+    }
+
+    #[test]
+    fn a_repair_ends_the_episode_and_the_next_fault_is_spoken_of() {
+        let days = said(&[0.6, 0.6, 0.01, 0.6], |day| if day >= 2 { 2 } else { -1 });
+        assert_eq!(days, [Some(Decision::Auto), None, None, Some(Decision::Auto)]);
+    }
+
+    #[test]
+    fn three_quiet_landmarks_in_a_row_end_it_and_two_do_not() {
+        let two = said(&[0.6, 0.01, 0.01, 0.6, 0.6], |_| -1);
+        assert_eq!(two.iter().flatten().count(), 1);
+        let three = said(&[0.6, 0.01, 0.01, 0.01, 0.6], |_| -1);
+        assert_eq!(three.iter().flatten().count(), 2);
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten() {
+        let mut memory = Memory::default();
+        memory.hear("wm-1", &"drum_bearing/wear".parse().unwrap(), 0.9, &COSTS, 0, -1);
+        memory.forget(FORGET_DAYS - 1);
+        assert_eq!(memory.len(), 1);
+        memory.forget(FORGET_DAYS);
+        assert!(memory.is_empty());
+    }
+}

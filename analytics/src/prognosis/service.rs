@@ -1,0 +1,416 @@
+//! Prognosis in the server: when a day of the clock turns, the devices of which something new arrived are scored.
+//!
+//! In: tables, models, the clock. Out: advisories to the service desk and the log; new versions where training is due.
+//! Promise: an advisory has the same id however often its midnight is scored, and what was said is on disk before the
+//! next midnight; a model that is missing, damaged, of another profile or of another population is not believed: the
+//! trend speaks, and log and metrics say so. Never: a device's readings from after the midnight; work on a thread of
+//! ingest.
+//!
+//! Memory: one block of devices ([`Settings::block_devices`]), the models in force, the faults that were spoken of.
+//!
+//! Under a clock that runs faster than scoring, midnights are passed over and counted: the newest one counts.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use foresight::daily;
+use schemas::{
+    advisory::{Advisory, Decision},
+    door::{Append, DoorError, Frame, ServiceDesk},
+    id::TenantId,
+    profile::{Profile, Profiles, indicator::LONGEST_DAYS},
+    time::{Clock, ClockKind, Instant},
+    topic::{Channel, Topic},
+};
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{
+    PrognosisError, Settings,
+    advisory::{self, Occasion},
+    drift::{self, Drift},
+    feature::Features,
+    frame::Known,
+    history::{self, Target},
+    label::Past,
+    memory::Memory,
+    metrics::Metrics,
+    model::{Card, Model},
+    prior::Found,
+    registry::{self, Key, Registry},
+    rows,
+    score::{self, InForce},
+    store::{Range, Tables},
+    train,
+};
+
+/// How often the clock is looked at: a scaled clock's day may pass in a few seconds.
+const LOOK: Duration = Duration::from_millis(250);
+/// Wait after a run that failed.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What is kept between runs.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// The last midnight scored.
+    landmark: Option<i32>,
+    /// When that run began, as arrivals are stamped: what came since is new.
+    began: Option<Instant>,
+    /// When training was last done.
+    trained: Option<Instant>,
+    #[serde(default)]
+    memory: Memory,
+}
+
+/// Scores devices, and trains where that is due.
+pub struct Service {
+    tables: Tables,
+    profiles: Arc<Profiles>,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    metrics: Metrics,
+    path: PathBuf,
+    state: State,
+    /// Versions in memory, by name and version.
+    models: HashMap<(Key, String), Arc<(Model, Card)>>,
+    /// Of the last run: models that other populations are scored with.
+    drifted: HashSet<Key>,
+}
+
+/// What one run did.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Run {
+    /// Devices scored.
+    pub devices: u64,
+    /// To be acted upon.
+    pub advisories: Vec<Advisory>,
+    /// Of challengers: for the table only.
+    pub shadow: Vec<Advisory>,
+}
+
+impl Service {
+    /// Takes up where the last run stands; a state that cannot be read begins anew, which can only say things twice.
+    pub fn open(
+        tables: Tables,
+        profiles: Arc<Profiles>,
+        data: &Path,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> Self {
+        let path = data.join("state").join(format!("prognosis-{}.state", tables.tenant()));
+        let state = match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(state)) => state,
+            Ok(Err(error)) => {
+                warn!(%error, "{} is damaged: what was said before may be said again", path.display());
+                State::default()
+            }
+            Err(_) => State::default(),
+        };
+        let registry = Registry::new(data);
+        let (models, drifted) = Default::default();
+        Self { tables, profiles, registry, clock, settings, metrics, path, state, models, drifted }
+    }
+
+    fn known(&self) -> Known {
+        match self.clock.kind() {
+            ClockKind::Event => Known::Event,
+            ClockKind::System | ClockKind::Scaled | ClockKind::Manual => Known::Arrival,
+        }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, desk: Arc<dyn ServiceDesk>, log: Arc<dyn Append>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let turn = tokio::select! {
+                turn = self.turn(desk.as_ref(), log.as_ref()) => turn,
+                // What was said is not on disk yet: it is said again, with the same ids, at the next start.
+                () = stop.cancelled() => return,
+            };
+            let wait = match turn {
+                Ok(()) => LOOK,
+                Err(error) => {
+                    self.metrics.failures.inc();
+                    error!(error = error.as_ref() as &dyn std::error::Error, "prognosis failed; again in {AGAIN:?}");
+                    AGAIN
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Looks at the clock, and does what is due.
+    async fn turn(&mut self, desk: &dyn ServiceDesk, log: &dyn Append) -> Result<(), DoorError> {
+        let now = self.clock.now();
+        let landmark = daily::landmark_after(now.micros() + 1) - 1;
+        let due = now.micros() > 0 && self.state.landmark.is_none_or(|scored| landmark > scored);
+        if due {
+            let (from, began) = (tokio::time::Instant::now(), self.clock.arrival());
+            let run = self.score(landmark).await?;
+            self.hand_over(&run, desk, log).await?;
+            if let Some(scored) = self.state.landmark {
+                self.metrics.landmarks_skipped.inc_by(u64::try_from(landmark - scored - 1).unwrap_or(0));
+            }
+            self.scored(landmark, began);
+            self.keep()?;
+            self.metrics.devices.inc_by(run.devices);
+            self.metrics.run_seconds.observe(from.elapsed().as_secs_f64());
+            debug!(devices = run.devices, advisories = run.advisories.len(), "scored midnight {landmark}");
+        }
+        let interval = self.settings.train_interval;
+        // A history is needed first: the interval counts from the first look.
+        let since = *self.state.trained.get_or_insert(now);
+        if !interval.is_zero() && now.since(since) >= interval {
+            self.train(now).await?;
+            self.state.trained = Some(now);
+            self.keep()?;
+        }
+        Ok(())
+    }
+
+    /// Takes note that a midnight was scored by a run that began at `began`, as arrivals are stamped.
+    pub fn scored(&mut self, landmark: i32, began: Instant) {
+        (self.state.landmark, self.state.began) = (Some(landmark), Some(began));
+    }
+
+    /// Scores what is new at a midnight; changes only what was said.
+    pub async fn score(&mut self, landmark: i32) -> Result<Run, PrognosisError> {
+        let mut run = Run::default();
+        let profiles: Vec<Arc<Profile>> = self.profiles.iter().cloned().collect();
+        for profile in profiles {
+            self.score_profile(&profile, landmark, &mut run).await?;
+        }
+        self.state.memory.forget(landmark);
+        self.metrics.developing.set(i64::try_from(self.state.memory.len()).unwrap_or(i64::MAX));
+        Ok(run)
+    }
+
+    async fn score_profile(
+        &mut self,
+        profile: &Arc<Profile>,
+        landmark: i32,
+        run: &mut Run,
+    ) -> Result<(), PrognosisError> {
+        let newest = Range::days(landmark - LONGEST_DAYS as i32, landmark);
+        let devices = self.tables.devices(profile, &newest, self.state.began).await?;
+        if devices.is_empty() {
+            return Ok(());
+        }
+        let features = Arc::new(Features::of(profile));
+        let midnight = Instant::from_micros(daily::landmark_micros(landmark));
+        let (told, keys, found) = self.tables.told(profile, midnight).await?;
+        let pasts: HashMap<String, BTreeMap<String, Past>> = told
+            .into_iter()
+            .map(|(device, told)| (device, told.into_iter().map(|(it, told)| (it, Past::new(told))).collect()))
+            .collect();
+        let in_force = Arc::new(self.in_force(profile, &features, &keys, &found));
+        let pasts = Arc::new(pasts);
+        let mut looked_at: Vec<Option<Drift>> = vec![None; in_force.len()];
+        for block in devices.chunks(self.settings.block_devices.max(1)) {
+            // The range may hold devices of which nothing is new: they are read and left out.
+            let wanted: HashSet<&String> = block.iter().collect();
+            let (Some(first), Some(last)) = (block.first(), block.last()) else { continue };
+            let range = Range { devices: Some((first.clone(), Some(format!("{last}~")))), ..newest.clone() };
+            let readings = self.tables.readings(profile, features.channels(), &range).await?;
+            let mut days = rows::days(&readings, features.channels(), self.known())?;
+            days.retain(|device, _| wanted.contains(device));
+            run.devices += days.len() as u64;
+            let (profile_of, features_of, pasts, in_force_of) =
+                (profile.clone(), features.clone(), pasts.clone(), in_force.clone());
+            let scoring = tokio::task::spawn_blocking(move || {
+                score::block(&profile_of, &features_of, &days, &pasts, &in_force_of, landmark)
+            });
+            let scored = scoring.await.map_err(PrognosisError::Interrupted)??;
+            for (looked_at, in_force) in looked_at.iter_mut().zip(in_force.iter()) {
+                let drift = in_force.champion.as_ref().and_then(|model| model.1.reference.drift(&scored.matrix));
+                *looked_at = drift.or(looked_at.take());
+            }
+            self.say(profile, &in_force, &scored.findings, landmark, run);
+        }
+        self.look_at_drift(profile, &in_force, looked_at);
+        Ok(())
+    }
+
+    /// Decides what is said of a block's findings.
+    fn say(
+        &mut self,
+        profile: &Profile,
+        in_force: &[InForce],
+        findings: &[score::Finding],
+        landmark: i32,
+        run: &mut Run,
+    ) {
+        let now = match self.clock.kind() {
+            ClockKind::Event => Instant::from_micros(daily::landmark_micros(landmark)),
+            ClockKind::System | ClockKind::Scaled | ClockKind::Manual => self.clock.now(),
+        };
+        let tenant = self.tables.tenant().clone();
+        let occasion = Occasion { tenant: &tenant, profile, landmark, now };
+        for finding in findings {
+            let of = &in_force[finding.place];
+            let Some(component) = profile.component(&of.target.component) else { continue };
+            let decision = match finding.shadow {
+                // Of a challenger only what it would have acted upon is worth a row.
+                true => (component.costs.decide(finding.probability) == Decision::Auto).then_some(Decision::Watch),
+                false => self.state.memory.hear(
+                    &finding.device,
+                    &of.target.fault_key,
+                    finding.probability,
+                    &component.costs,
+                    landmark,
+                    finding.renewed,
+                ),
+            };
+            let Some(decision) = decision else { continue };
+            match advisory::word(&occasion, of, component, finding, decision) {
+                Ok(advisory) if finding.shadow => run.shadow.push(advisory),
+                Ok(advisory) => {
+                    self.metrics.said(decision.as_str(), advisory.method.as_str());
+                    info!(advisory_id = advisory.advisory_id, device = %advisory.device_id, "{}", advisory.reason);
+                    run.advisories.push(advisory);
+                }
+                Err(error) => warn!(%error, "a device of the tables has no legal name"),
+            }
+        }
+    }
+
+    /// Which model speaks for each component that can be spoken of.
+    fn in_force(
+        &mut self,
+        profile: &Profile,
+        features: &Features,
+        keys: &super::store::KeyCounts,
+        found: &super::store::FoundByComponent,
+    ) -> Vec<InForce> {
+        let mut all = Vec::new();
+        for component in &profile.components {
+            let Some(fault_key) = history::fault_key(profile, &component.name, keys) else { continue };
+            let target = Target { component: component.name.clone(), fault_key, horizon: component.horizon };
+            let key = Key {
+                tenant: self.tables.tenant().clone(),
+                profile: profile.name.clone(),
+                fault_key: target.fault_key.clone(),
+            };
+            let register = self.registry.register(&key).unwrap_or_else(|error| {
+                warn!(error = &error as &dyn std::error::Error, "no model of {}: rules and trends speak", key.name());
+                self.metrics.fell_back(&key.name(), "damaged");
+                Default::default()
+            });
+            let champion = register.champion().and_then(|version| self.believed(&key, version, features));
+            let challenger = register.challenger().and_then(|version| self.load(&key, version).ok());
+            self.metrics.in_force(&key.name(), champion.as_ref().map(|model| model.1.version.as_str()));
+            let found = found.get(&component.name).map_or(Found::default(), |found| Found::by(found, i64::MAX));
+            all.push(InForce { target, champion, challenger, found });
+        }
+        all
+    }
+
+    /// A champion, unless there is a reason not to believe it.
+    fn believed(&mut self, key: &Key, version: &str, features: &Features) -> Option<Arc<(Model, Card)>> {
+        let (model, reason) = match self.load(key, version) {
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "{} {version} cannot be read", key.name());
+                (None, "damaged")
+            }
+            Ok(model) if model.0.indicators != features.indicators() => (None, "profile_changed"),
+            Ok(_) if self.drifted.contains(key) => (None, "drift"),
+            Ok(model) => (Some(model), ""),
+        };
+        if model.is_none() {
+            warn!("{} {version} is not believed ({reason}): rules and trends speak", key.name());
+            self.metrics.fell_back(&key.name(), reason);
+        }
+        model
+    }
+
+    fn load(&mut self, key: &Key, version: &str) -> Result<Arc<(Model, Card)>, registry::RegistryError> {
+        let name = (key.clone(), version.to_owned());
+        if let Some(model) = self.models.get(&name) {
+            return Ok(model.clone());
+        }
+        let model = Arc::new(self.registry.model(key, version)?);
+        // Champion and challenger of a key; older ones are not asked for again.
+        self.models.retain(|(other, _), _| other != key);
+        self.models.insert(name, model.clone());
+        Ok(model)
+    }
+
+    fn look_at_drift(&mut self, profile: &Profile, in_force: &[InForce], drifts: Vec<Option<Drift>>) {
+        for (of, drift) in in_force.iter().zip(drifts) {
+            let Some(drift) = drift else { continue };
+            let key = Key {
+                tenant: self.tables.tenant().clone(),
+                profile: profile.name.clone(),
+                fault_key: of.target.fault_key.clone(),
+            };
+            self.metrics.drifted(&key.name(), drift.share);
+            if drift.alarms() && self.drifted.insert(key.clone()) {
+                warn!(
+                    share = drift.share,
+                    "{} looks at another population than it learnt from; from the next midnight on rules and trends speak \
+                     until a new version is in force: {:?} (limit {})",
+                    key.name(),
+                    drift.most,
+                    drift::ALARM_SHARE
+                );
+            }
+        }
+    }
+
+    async fn train(&mut self, now: Instant) -> Result<(), PrognosisError> {
+        let profiles: Vec<Arc<Profile>> = self.profiles.iter().cloned().collect();
+        for profile in profiles {
+            let trained =
+                train::profile(&self.tables, &self.registry, &profile, self.known(), None, now, &self.settings);
+            for report in trained.await? {
+                if let Some(standing) = report.standing {
+                    self.metrics.trained(standing.as_str());
+                }
+                if report.standing == Some(registry::Standing::Champion) {
+                    self.drifted.retain(|key| key.fault_key != report.fault_key || key.profile != report.profile);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Advisories to the desk, then all to the log, where twice is once.
+    async fn hand_over(&self, run: &Run, desk: &dyn ServiceDesk, log: &dyn Append) -> Result<(), DoorError> {
+        desk.advisories(&run.advisories).await?;
+        for advisory in run.advisories.iter().chain(&run.shadow) {
+            log.append(self.frame(advisory)?).await?;
+        }
+        Ok(())
+    }
+
+    fn frame(&self, advisory: &Advisory) -> Result<Frame, DoorError> {
+        let topic = Topic::new(advisory.tenant.clone(), advisory.device_id.clone(), Channel::Advisory);
+        Ok(Frame {
+            topic: topic.to_string(),
+            content_type: None,
+            payload: serde_json::to_vec(advisory)?.into(),
+            arrival: self.clock.arrival(),
+            refused: None,
+            sender: None,
+        })
+    }
+
+    fn keep(&self) -> Result<(), DoorError> {
+        Ok(registry::write(&self.path, &serde_json::to_vec(&self.state)?)?)
+    }
+
+    /// Whose devices.
+    pub fn tenant(&self) -> &TenantId {
+        self.tables.tenant()
+    }
+}

@@ -1,0 +1,103 @@
+//! From the tables to a champion.
+
+use std::{collections::BTreeMap, fs};
+
+use schemas::time::Instant;
+
+use super::{DAY, Fleet, begin, profile};
+use crate::{
+    evaluate::Failure,
+    prognosis::{
+        Settings, backtest,
+        frame::Known,
+        history::History,
+        registry::{Key, Registry, RegistryError, Standing},
+        train,
+    },
+};
+
+fn key() -> Key {
+    Key {
+        tenant: "dev".parse().unwrap(),
+        profile: "washing_machine".parse().unwrap(),
+        fault_key: "drum_bearing/wear".parse().unwrap(),
+    }
+}
+
+async fn trained(fleet: &Fleet, registry: &Registry, made: Instant) -> Vec<train::Report> {
+    let settings = Settings::default();
+    train::profile(&fleet.tables(), registry, &profile(), Known::Arrival, None, made, &settings).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_wears_teaches_a_champion_and_the_same_fleet_the_same() {
+    let fleet = Fleet::new(1, 80, 90);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(folder.path());
+    let reports = trained(&fleet, &registry, begin().plus(DAY * 90)).await;
+    assert_eq!(reports.len(), 1, "only of the bearing was a failure told: {reports:?}");
+    let report = &reports[0];
+    assert_eq!(report.standing, Some(Standing::Champion), "{}", report.reason);
+    let later = report.later.as_ref().unwrap();
+    assert!(later.auroc.unwrap() > 0.95 && later.calibration_error.unwrap() < 0.05, "{later:?}");
+    assert!(report.failures >= 10 && later.failures >= 5, "{report:?}");
+
+    // Learnt before the cut, judged after it, to the hour.
+    let card = registry.card(&key(), "v1").unwrap();
+    assert!(card.until <= later.from && card.from < card.until, "{card:?}");
+    let again = trained(&fleet, &registry, begin().plus(DAY * 90)).await;
+    let second = registry.card(&key(), again[0].version.as_deref().unwrap()).unwrap();
+    assert_eq!(card.sha256, second.sha256, "the same tables, seed and settings give the same model");
+    assert_eq!(again[0].standing, Some(Standing::Candidate), "no better than itself: {}", again[0].reason);
+
+    // By hand into force, and back.
+    registry.stand(&key(), "v2", Standing::Champion, begin(), "by hand").unwrap();
+    assert_eq!(registry.register(&key()).unwrap().champion(), Some("v2"));
+    assert_eq!(registry.roll_back(&key(), begin(), "by hand").unwrap(), "v1");
+    assert_eq!(registry.register(&key()).unwrap().champion(), Some("v1"));
+    assert!(matches!(registry.roll_back(&key(), begin(), "twice"), Err(RegistryError::NothingBefore { .. })));
+    assert_eq!(registry.keys(&key().tenant).unwrap(), [key()]);
+
+    // A byte changed is a model refused.
+    let path = folder.path().join("models/dev/washing_machine/drum_bearing/wear/v1/model.json");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let damaged = registry.model(&key(), "v1").unwrap_err();
+    assert!(matches!(damaged, RegistryError::Damaged { .. }), "{damaged}");
+    let unknown = registry.card(&key(), "v9").unwrap_err().to_string();
+    assert!(unknown.contains("v1, v2"), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_few_failures_teach_nothing_and_the_reason_is_said() {
+    let fleet = Fleet::new(2, 8, 40);
+    let folder = tempfile::tempdir().unwrap();
+    let reports = trained(&fleet, &Registry::new(folder.path()), begin()).await;
+    assert_eq!(reports[0].version, None);
+    assert!(reports[0].reason.contains("at least 10 are needed (prognosis.min_failures)"), "{}", reports[0].reason);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backtest_foretells_what_wears_and_costs_less_than_waiting() {
+    let fleet = Fleet::new(4, 80, 120);
+    let settings = Settings::default();
+    let history = History::gather(&fleet.tables(), &profile(), Known::Arrival, None, &settings).await.unwrap().unwrap();
+    let from = begin().plus(DAY * 30);
+    let replay = backtest::replay(&history, from, &settings).unwrap();
+    let failures: Vec<Failure> = history
+        .failures()
+        .map(|(device, component, at)| Failure { device_id: device.into(), fault_key: Some(component.into()), at })
+        .collect();
+    let components: BTreeMap<_, _> =
+        profile().components.iter().map(|component| (component.name.clone(), component.clone())).collect();
+    let report = backtest::report(&replay, &[], &failures, &components, from, history.end).unwrap();
+    assert!(report.by_model > 0 && report.by_trend > 0, "first trends, then models: {report:?}");
+    assert!(report.all.recall.unwrap() > 0.8 && report.all.precision.unwrap() > 0.8, "{report:?}");
+    assert!(report.all.median_lead_days.unwrap() > 2.0, "{report:?}");
+    assert!(report.all.cost < report.cost_of_waiting, "{report:?}");
+    assert!(report.calibration_error.unwrap() < 0.05, "{report:?}");
+    let sum: u64 = report.months.iter().map(|month| month.failures).sum();
+    assert_eq!(sum, report.all.failures, "every failure is in one month");
+}

@@ -1,0 +1,106 @@
+//! The service at a midnight.
+
+use std::{collections::BTreeSet, fs, sync::Arc};
+
+use foresight::daily;
+use prometheus_client::registry::Registry as Counters;
+use schemas::{
+    advisory::{Advisory, Decision, Method},
+    profile::Profiles,
+    time::Instant,
+};
+
+use super::{DAY, Fleet, begin, clock_at, profile};
+use crate::prognosis::{Metrics, Settings, frame::Known, registry::Registry, service::Service, train};
+
+fn service(fleet: &Fleet, data: &std::path::Path, counters: &mut Counters) -> Service {
+    let mut profiles = Profiles::default();
+    profiles.insert((*profile()).clone());
+    let metrics = Metrics::register(counters);
+    Service::open(fleet.tables(), Arc::new(profiles), data, clock_at(begin()), Settings::default(), metrics)
+}
+
+fn counted(counters: &Counters) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, counters).unwrap();
+    text
+}
+
+async fn days(service: &mut Service, range: std::ops::Range<u32>) -> Vec<Advisory> {
+    let mut said = Vec::new();
+    for day in range {
+        said.extend(service.score(begin().days() + day as i32).await.unwrap().advisories);
+    }
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_model_the_trend_speaks_once_per_escalation_and_before_the_failure() {
+    let fleet = Fleet::new(6, 20, 40);
+    let folder = tempfile::tempdir().unwrap();
+    let said = days(&mut service(&fleet, folder.path(), &mut Counters::default()), 20..40).await;
+    assert!(said.iter().all(|advisory| advisory.method == Method::Trend && advisory.model.version == "trend"));
+    let auto: Vec<&Advisory> = said.iter().filter(|advisory| advisory.decision == Decision::Auto).collect();
+    let devices: BTreeSet<&str> = auto.iter().map(|advisory| advisory.device_id.as_str()).collect();
+    assert_eq!(devices.len(), auto.len(), "one fault, one ticket");
+    let due: Vec<_> =
+        fleet.failures.iter().filter(|(_, at)| *at > begin().plus(DAY * 26) && *at < begin().plus(DAY * 40)).collect();
+    assert!(due.len() >= 2, "{}", due.len());
+    let foretold = due.iter().filter(|(device, at)| {
+        auto.iter().any(|advisory| advisory.device_id.as_str() == device && advisory.event_time < *at)
+    });
+    assert!(foretold.count() * 10 >= due.len() * 8, "{due:?}");
+    let first = auto[0];
+    assert!(first.reason.contains("Drum bearing fails within 14 days"), "{}", first.reason);
+    assert!(first.evidence[0].words.contains("mm/s a day towards 7.1 mm/s"), "{:?}", first.evidence);
+    assert!(!first.parts.is_empty() && !first.skills.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_speaks_in_the_profiles_words_and_a_damaged_one_is_not_believed() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(folder.path());
+    let until = Some(begin().plus(DAY * 80));
+    let reports =
+        train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &Settings::default())
+            .await
+            .unwrap();
+    assert_eq!(reports[0].standing.map(|it| it.as_str()), Some("champion"), "{}", reports[0].reason);
+    let mut counters = Counters::default();
+    let said = days(&mut service(&fleet, folder.path(), &mut counters), 85..90).await;
+    let spoke = said.iter().find(|advisory| advisory.method == Method::Model).unwrap();
+    assert_eq!((spoke.model.version.as_str(), spoke.component.as_str()), ("v1", "drum_bearing"));
+    assert!(spoke.evidence.iter().any(|part| part.words.contains("vibration_mm_s") && !part.unit.is_empty()));
+    let again = days(&mut service(&fleet, folder.path(), &mut Counters::default()), 85..90).await;
+    let ids = |said: &[Advisory]| said.iter().map(|it| it.advisory_id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&said), ids(&again), "the same midnights give the same ids");
+    assert!(
+        counted(&counters).contains("forewarn_prognosis_model_version{model=\"washing_machine.drum_bearing/wear\"} 1")
+    );
+
+    let path = folder.path().join("models/dev/washing_machine/drum_bearing/wear/v1/model.json");
+    fs::write(&path, b"{}").unwrap();
+    let mut counters = Counters::default();
+    let said = days(&mut service(&fleet, folder.path(), &mut counters), 85..90).await;
+    assert!(said.iter().all(|advisory| advisory.method == Method::Trend));
+    let text = counted(&counters);
+    assert!(
+        text.contains("fall_backs_total{model=\"washing_machine.drum_bearing/wear\",reason=\"damaged\"}"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_told_nothing_new_is_not_scored() {
+    let fleet = Fleet::new(8, 10, 20);
+    let folder = tempfile::tempdir().unwrap();
+    let mut service = service(&fleet, folder.path(), &mut Counters::default());
+    let landmark = begin().days() + 15;
+    assert_eq!(service.score(landmark).await.unwrap().devices, 10);
+    // From here on only three devices are heard of.
+    let midnight = Instant::from_micros(daily::landmark_micros(landmark));
+    service.scored(landmark, midnight);
+    fleet.show(|row| row.arrived < midnight || row.device.as_str() < "wm-0003");
+    assert_eq!(service.score(landmark + 1).await.unwrap().devices, 3);
+}

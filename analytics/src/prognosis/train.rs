@@ -1,0 +1,212 @@
+//! Training: from the tables to versions in the registry.
+//!
+//! In: tables, a profile, an instant. Out: one report per component of which a failure was told: the version and where it
+//! stands, or why there is none. Promise: the same tables, instant, settings and seed give the same models; a version is
+//! learnt from the earlier part of the history and judged on the later part, which starts where learning ended. Never: a
+//! version in force that the rule of [`super::promotion`] did not put there.
+
+use std::sync::Arc;
+
+use foresight::{daily, drift::Verdict};
+use schemas::{
+    id::{FaultKey, ProfileName},
+    profile::Profile,
+    time::Instant,
+};
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::{
+    PrognosisError, Settings,
+    frame::Known,
+    history::{History, Target},
+    model::{self, Card, Figures, Model},
+    promotion,
+    registry::{Key, Registry, Standing},
+    store::Tables,
+};
+
+/// Share of the history that is learnt from; the rest judges. Two thirds: with the default horizon of two weeks a history
+/// of 90 days leaves 16 days of landmarks whose horizon is known.
+pub(super) const LEARN_SHARE: f64 = 2.0 / 3.0;
+
+/// What came of training one fault key.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Of which kind of device.
+    pub profile: ProfileName,
+    /// What fails.
+    pub fault_key: FaultKey,
+    /// The new version; none where there is none.
+    pub version: Option<String>,
+    /// Where it stands; none where there is no version.
+    pub standing: Option<Standing>,
+    /// Why it stands there, or why there is none.
+    pub reason: String,
+    /// Failures that were told, in the whole history.
+    pub told_failures: u64,
+    /// Of these, those learnt from.
+    pub failures: u64,
+    /// Landmarks learnt from.
+    pub rows: u64,
+    /// On later data.
+    pub later: Option<Figures>,
+    /// The champion of before, on the same data.
+    pub champion_later: Option<Figures>,
+}
+
+/// Where a history is cut into what teaches and what judges.
+pub fn cut(history: &History) -> Instant {
+    let span = history.end.since(history.begin);
+    Instant::from_micros(daily::landmark_micros(daily::day_of(history.begin.plus(span.mul_f64(LEARN_SHARE)).micros())))
+}
+
+/// Trains all components of a profile; `made` is when.
+pub async fn profile(
+    tables: &Tables,
+    registry: &Registry,
+    profile: &Arc<Profile>,
+    known: Known,
+    until: Option<Instant>,
+    made: Instant,
+    settings: &Settings,
+) -> Result<Vec<Report>, PrognosisError> {
+    let Some(history) = History::gather(tables, profile, known, until, settings).await? else { return Ok(Vec::new()) };
+    let (registry, settings, tenant) = (registry.clone(), settings.clone(), tables.tenant().clone());
+    // Learning takes a thread of its own; it must not hold the runtime's.
+    let learning = tokio::task::spawn_blocking(move || {
+        let mut reports = Vec::new();
+        for (target, failures) in history.targets(history.end.micros()) {
+            // A component of which no failure was ever told has nothing to learn from, and nothing to report.
+            if failures > 0 {
+                let key = Key {
+                    tenant: tenant.clone(),
+                    profile: history.profile.name.clone(),
+                    fault_key: target.fault_key.clone(),
+                };
+                let mut report = one(&history, &target, &registry, &key, made, &settings)?;
+                report.told_failures = failures;
+                reports.push(report);
+            }
+        }
+        Ok(reports)
+    });
+    learning.await.map_err(PrognosisError::Interrupted)?
+}
+
+fn one(
+    history: &History,
+    target: &Target,
+    registry: &Registry,
+    key: &Key,
+    made: Instant,
+    settings: &Settings,
+) -> Result<Report, PrognosisError> {
+    let (cut, end) = (cut(history), history.end.micros());
+    confirm(history, target, registry, key, made, settings)?;
+    let mut report = Report {
+        profile: key.profile.clone(),
+        fault_key: key.fault_key.clone(),
+        version: None,
+        standing: None,
+        reason: String::new(),
+        told_failures: 0,
+        failures: 0,
+        rows: 0,
+        later: None,
+        champion_later: None,
+    };
+    let (model, mut card) = match Model::fit(history, target, cut, made, settings) {
+        Ok(fitted) => fitted,
+        Err(none) => {
+            report.reason = whole_text(&none);
+            return Ok(report);
+        }
+    };
+    let later = daily::landmark_after(cut.micros())..i32::MAX;
+    let rate = model::rate(history, target, cut.micros());
+    card.later = model.judge(history, target, later.clone(), rate, end)?;
+    distrust(history, target, registry, key, later.clone(), made)?;
+    let champion = champion(registry, key)?;
+    let theirs = champion.map(|(champion, _)| champion.judge(history, target, later, rate, end)).transpose();
+    // A champion whose features the profile no longer has cannot be compared: the new one stands for itself.
+    let theirs = theirs.ok().flatten().flatten();
+    let promotion::Verdict { standing, reason } = promotion::judge(card.later.as_ref(), theirs.as_ref(), settings);
+    let card = registry.add(key, &model, card)?;
+    registry.stand(key, &card.version, standing, made, &reason)?;
+    info!(model = key.name(), version = card.version, standing = standing.as_str(), "trained: {reason}");
+    report.fill(card, standing, reason, theirs);
+    Ok(report)
+}
+
+/// The challenger comes into force, or leaves, by what followed after it was made.
+fn confirm(
+    history: &History,
+    target: &Target,
+    registry: &Registry,
+    key: &Key,
+    now: Instant,
+    settings: &Settings,
+) -> Result<(), PrognosisError> {
+    let register = registry.register(key)?;
+    let (Some(version), Some((champion, _))) = (register.challenger(), champion(registry, key)?) else { return Ok(()) };
+    let Ok((challenger, card)) = registry.model(key, version) else { return Ok(()) };
+    let Some(seen) = card.later.as_ref().map(|later| later.to) else { return Ok(()) };
+    let new = daily::landmark_after(seen.micros() + 1)..i32::MAX;
+    let (rate, end) = (model::rate(history, target, card.until.micros()), history.end.micros());
+    let mine = challenger.judge(history, target, new.clone(), rate, end)?;
+    let (Some(mine), Some(theirs)) = (mine, champion.judge(history, target, new, rate, end)?) else { return Ok(()) };
+    if let Some(promotion::Verdict { standing, reason }) = promotion::confirm(&mine, &theirs, settings) {
+        registry.stand(key, version, standing, now, &reason)?;
+    }
+    Ok(())
+}
+
+/// A champion whose probabilities do not come true any more leaves; without another one trends speak.
+fn distrust(
+    history: &History,
+    target: &Target,
+    registry: &Registry,
+    key: &Key,
+    later: std::ops::Range<i32>,
+    now: Instant,
+) -> Result<(), PrognosisError> {
+    let Some((champion, card)) = champion(registry, key)? else { return Ok(()) };
+    let Ok(judged) = model::calibrated(&champion, history, target, later, history.end.micros()) else { return Ok(()) };
+    if judged.verdict == Verdict::Drifted {
+        let reason = format!(
+            "its probabilities do not come true: {} failures where it said {:.1}, in {} cases",
+            judged.observed, judged.expected, judged.cases
+        );
+        warn!(model = key.name(), version = card.version, "retired: {reason}");
+        registry.stand(key, &card.version, Standing::Retired, now, &reason)?;
+    }
+    Ok(())
+}
+
+/// The champion, if its file can be read; one that cannot is as good as none, and scoring says so.
+fn champion(registry: &Registry, key: &Key) -> Result<Option<(Model, Card)>, PrognosisError> {
+    let register = registry.register(key)?;
+    Ok(register.champion().and_then(|version| registry.model(key, version).ok()))
+}
+
+impl Report {
+    fn fill(&mut self, card: Card, standing: Standing, reason: String, theirs: Option<Figures>) {
+        self.version = Some(card.version);
+        self.standing = Some(standing);
+        self.reason = reason;
+        (self.failures, self.rows) = (card.failures, card.rows);
+        (self.later, self.champion_later) = (card.later, theirs);
+    }
+}
+
+/// An error and its causes in one line.
+fn whole_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
