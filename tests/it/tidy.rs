@@ -176,13 +176,20 @@ fn dependencies_are_licensed_trusted_and_single_where_types_would_split() {
     let deny: toml::Table = fs::read_to_string(root().join("deny.toml")).unwrap().parse().unwrap();
     let allowed: BTreeSet<String> =
         deny["licenses"]["allow"].as_array().unwrap().iter().map(|l| l.as_str().unwrap().to_owned()).collect();
+    // For crates that name no licence but have its text.
+    let clarified: BTreeMap<&str, &str> = deny["licenses"]["clarify"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["crate"].as_str().unwrap(), one["expression"].as_str().unwrap()))
+        .collect();
     let banned: BTreeSet<String> =
         deny["bans"]["deny"].as_array().unwrap().iter().map(|b| b["crate"].as_str().unwrap().to_owned()).collect();
 
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
-        let license = package["license"].as_str().unwrap_or("");
+        let license = package["license"].as_str().or(clarified.get(name).copied()).unwrap_or("");
         // Of alternatives one must be allowed; of a conjunction all.
         let legal = license
             .replace('/', " OR ")

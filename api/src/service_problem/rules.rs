@@ -15,12 +15,13 @@ pub struct Raised {
     pub at: Instant,
 }
 
-/// The alarms of the first span that holds enough devices; none if no span does. The order of `raised` makes no
-/// difference.
+/// The alarms of the span that holds most devices, the first of equals; none if no span holds enough. Most and not just
+/// enough, because a large fleet asks for more than the least. The order of `raised` makes no difference.
 pub fn storm(mut raised: Vec<Raised>, settings: &Settings) -> Option<Vec<Raised>> {
     raised.sort_by(|a, b| a.at.cmp(&b.at).then_with(|| a.device_id.cmp(&b.device_id)));
     let mut inside: BTreeMap<&DeviceId, usize> = BTreeMap::new();
     let mut begin = 0;
+    let (mut most, mut span) = (0, 0..0);
     for (end, last) in raised.iter().enumerate() {
         *inside.entry(&last.device_id).or_default() += 1;
         while last.at.since(raised[begin].at) > settings.within {
@@ -33,11 +34,11 @@ pub fn storm(mut raised: Vec<Raised>, settings: &Settings) -> Option<Vec<Raised>
             }
             begin += 1;
         }
-        if inside.len() >= settings.devices.max(1) as usize {
-            return Some(raised[begin..=end].to_vec());
+        if inside.len() > most {
+            (most, span) = (inside.len(), begin..end + 1);
         }
     }
-    None
+    (most >= settings.devices.max(1) as usize).then(|| raised[span].to_vec())
 }
 
 /// The devices that raised, each once.

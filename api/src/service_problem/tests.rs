@@ -31,6 +31,8 @@ fn a_storm_is_many_devices_within_the_span() {
         ("0 a, 5 b, 9 c", 3, Some("0 a, 5 b, 9 c")),
         ("0 a, 5 b, 11 c", 3, None),
         ("0 a, 5 b, 11 c, 14 d", 3, Some("5 b, 11 c, 14 d")),
+        // More than enough: all of them count towards the share of a large fleet.
+        ("0 a, 5 b, 9 c, 10 d, 30 e", 3, Some("0 a, 5 b, 9 c, 10 d")),
         // One device that raises again and again is one device.
         ("0 a, 1 a, 2 a, 3 b", 3, None),
         ("0 a, 1 b, 2 a, 12 c", 3, None),
@@ -71,7 +73,7 @@ proptest! {
         }
         prop_assert_eq!(one.clone(), rules::storm(read(&alarms), &settings(devices)));
         if let Some(storm) = one {
-            prop_assert_eq!(rules::devices(&storm).len(), devices as usize);
+            prop_assert!(rules::devices(&storm).len() >= devices as usize);
             prop_assert!(storm[storm.len() - 1].at.since(storm[0].at) <= Duration::from_secs(600));
         }
     }

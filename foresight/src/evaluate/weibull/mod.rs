@@ -121,7 +121,12 @@ pub fn run(options: &Options) -> Result<Report, EvaluateError> {
     let refuse = |source| EvaluateError::Lifetimes { path: options.file.clone(), source };
     let weibull = fit(Law::Weibull, &table.lifetimes).map_err(refuse)?;
     let count = |of: fn(&Seen) -> bool| -> f64 {
-        table.lifetimes.iter().filter(|lifetime| of(&lifetime.seen())).map(|lifetime| lifetime.count()).sum()
+        table
+            .lifetimes
+            .iter()
+            .filter(|lifetime| of(&lifetime.seen()))
+            .map(|lifetime| lifetime.count())
+            .fold(0.0, |all, one| all + one)
     };
     let n = count(|_| true);
     let right_censored = count(|seen| matches!(seen, Seen::Survived(_)));
