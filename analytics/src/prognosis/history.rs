@@ -177,8 +177,9 @@ impl History {
                 let way = |component: &Component| {
                     let horizon_days = component.horizon.as_secs_f64() / 86_400.0;
                     let rules = prior::rules(&self.profile, &self.features, &component.name);
-                    let ways = rules
-                        .filter_map(|(rule, channel)| prior::way(limit, channel, days, landmark, since, horizon_days));
+                    let ways = rules.filter_map(|(_, limit, channel)| {
+                        prior::way(limit, channel, days, landmark, since, horizon_days)
+                    });
                     ways.map(|way| way.probability as f32).fold(0.0, f32::max)
                 };
                 let ways: Vec<f32> = self.profile.components.iter().map(way).collect();
