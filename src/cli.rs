@@ -2,6 +2,7 @@
 
 mod admin;
 mod dead_letter;
+mod evaluate;
 pub(crate) mod model;
 mod query;
 
@@ -39,6 +40,8 @@ enum Command {
     Replay(fleet::replay::Options),
     /// Sends as much as the other side takes, or at a rate, and measures the acknowledgements.
     Load(fleet::load::Options),
+    /// Measures the methods on a recorded set.
+    Evaluate(evaluate::Evaluate),
     /// Asks a question in SQL.
     Query(query::Query),
     /// Bearer tokens for people and programs.
@@ -136,6 +139,7 @@ impl Cli {
                         Command::Demo(options) => fleet::demo::run(options).await,
                         Command::Replay(options) => fleet::replay::run(options).await,
                         Command::Load(options) => fleet::load::run(options, &SystemClock).await,
+                        Command::Evaluate(evaluate) => evaluate.run(),
                         Command::Query(query) => query.run().await,
                         Command::Token(token) => token.run().await,
                         Command::Device(device) => device.run().await,

@@ -32,7 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::{
-    advisory, alarm, appointment, auth, connection, dead_letter, device, event, health, id, maintenance,
+    advisory, alarm, appointment, auth, command, connection, dead_letter, device, event, health, id, maintenance,
     metrics::{Answered, Metrics, Route},
     outcome,
     problem::{self, Problem, REQUEST_ID},
@@ -133,6 +133,10 @@ pub struct App {
     pub metrics: Metrics,
     /// Device credentials in memory, shared with the gateway.
     pub credentials: device::Credentials,
+    /// Hands out commands, where the gateway runs in this process.
+    pub courier: Option<command::Courier>,
+    /// What becomes of commands, counted.
+    pub commands: command::metrics::Metrics,
     /// The settings.
     pub settings: Settings,
 }
@@ -173,6 +177,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(advisory::routes::router())
         .merge(alarm::routes::router())
         .merge(appointment::routes::router())
+        .merge(command::routes::router())
         .merge(dead_letter::routes::router())
         .merge(device::routes::router())
         .merge(event::routes::router())

@@ -16,6 +16,7 @@ pub mod app;
 pub mod appointment;
 pub mod auth;
 pub mod body;
+pub mod command;
 pub mod connection;
 pub mod dead_letter;
 pub mod desk;

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{advisory, alarm, app::App, event, idempotency, outcome, problem, service_problem, ticket};
+use crate::{advisory, alarm, app::App, command, event, idempotency, outcome, problem, service_problem, ticket};
 
 /// Outcomes delivered before it is noted that they were.
 const BATCH: u32 = 100;
@@ -17,6 +17,8 @@ const BATCH: u32 = 100;
 const TICK: Duration = Duration::from_secs(1);
 /// Forgetting.
 const PRUNE: Duration = Duration::from_secs(60);
+/// So long it can be seen what became of a command.
+const COMMANDS_KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// After a failed delivery; doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_secs(1);
 /// An outcome is at most so late once the lake is back.
@@ -53,6 +55,10 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
             note("settle resolved tickets", settle(&app).await);
             note("give back tickets of service problems that have ended", release(&app).await);
             note("give alarms that outlast their planned outage a ticket", outlasted(&app).await);
+            match command::store::expire_all(&app.db, app.clock.arrival()).await {
+                Ok(expired) => app.commands.came_to("expired", expired),
+                Err(error) => note("expire commands", Err(error)),
+            }
             note("follow device credentials", app.credentials.refresh(&app.db).await);
             // Where ingest runs in another process, so does the desk: its events are looked for.
             if app.outcomes.is_none() {
@@ -64,6 +70,8 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
             note("forget old events", event::store::prune(&app.db).await.map(|_| ()));
             let now = app.clock.arrival();
             note("forget advisories without a ticket", advisory::store::prune(&app.db).await.map(|_| ()));
+            let done = command::store::forget(&app.db, now.minus(COMMANDS_KEPT)).await;
+            note("forget old commands", done.map(|_| ()));
             note("forget old answers", idempotency::store::prune(&app.db, now).await.map(|_| ()));
         }
     }

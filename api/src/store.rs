@@ -15,6 +15,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_service", include_str!("../migrations/0001_service.sql")),
     ("0002_visit", include_str!("../migrations/0002_visit.sql")),
     ("0003_dead_letter", include_str!("../migrations/0003_dead_letter.sql")),
+    ("0004_command", include_str!("../migrations/0004_command.sql")),
     ("0006_advisory", include_str!("../migrations/0006_advisory.sql")),
     ("0007_storm", include_str!("../migrations/0007_storm.sql")),
 ];

@@ -12,20 +12,17 @@
 //! | [`codes`] | which fault codes come next |
 //! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
-//! | [`decide`] | act or not, by expected cost |
 //! | [`decide`] | from a probability and costs to auto, assist or watch |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | is the world still as it was learnt |
-//! | [`drift`] | whether features and probabilities are still those of the training |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
 //! | [`hazard`] | P(component fails within a horizon), with reasons |
 //! | [`indicator`] | condition indicators of one device: windowed statistics, trends, operating regimes |
 //! | [`life`] | remaining useful life with an interval and its reasons |
 //! | [`logit`] | logistic regression with a ridge, for few failures |
-//! | [`measure`] | how good rankings and probabilities are |
+//! | [`measure`] | how good what was said is against what happened |
 //! | [`plot`] | pictures of figures, as SVG (the only door to plotters) |
 //! | [`survival`] | lifetimes with censoring: Kaplan-Meier, Weibull, log-normal, competing risks |
-//! | [`survival`] | lifetimes with censoring: curve, Weibull and log-normal, competing causes |
 
 pub mod anomaly;
 pub mod boost;

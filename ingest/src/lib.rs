@@ -22,6 +22,8 @@
 
 pub mod decode;
 pub mod dedup;
+#[cfg(test)]
+mod fuzz;
 pub mod gateway;
 pub mod lake;
 pub mod log;

@@ -65,6 +65,25 @@ pub struct Login<'a> {
     pub user_name: Option<&'a str>,
     /// MQTT password.
     pub password: Option<&'a [u8]>,
+    /// Whom a client certificate names that the operator's CA has signed.
+    pub certified: Option<&'a Principal>,
+}
+
+impl Login<'_> {
+    /// What a certificate decides; none where there is no certificate. It is the credential: no password is needed or
+    /// looked at. Whoever calls himself otherwise than the certificate is refused.
+    pub fn by_certificate(&self) -> Option<Result<Principal, Reject>> {
+        let principal = self.certified?;
+        let name = principal.device_id.as_str();
+        let bad = |what| {
+            Reject::new(RejectReason::BadCredentials, format!("{what} is not {name}, which the certificate names"))
+        };
+        Some(match (self.client_id, self.user_name) {
+            (client_id, _) if !client_id.is_empty() && client_id != name => Err(bad("the client id")),
+            (_, Some(user_name)) if user_name != name => Err(bad("the user name")),
+            _ => Ok(principal.clone()),
+        })
+    }
 }
 
 /// Who a connection is: its topics must name this tenant and this device.
@@ -80,6 +99,43 @@ pub struct Principal {
 pub trait DeviceAuth: Send + Sync {
     /// The device behind a login, or [`RejectReason::BadCredentials`].
     fn login(&self, login: &Login<'_>) -> Result<Principal, Reject>;
+}
+
+/// A command whose turn it is. As long as it lives, its device gets no other.
+pub struct Parcel {
+    /// The command's id, which the device's reply names.
+    pub command_id: String,
+    /// What the device gets: JSON.
+    pub payload: Bytes,
+    /// After this the device should not get it.
+    pub expires: Instant,
+    /// Gives the turn on when it is dropped.
+    pub turn: Box<dyn std::any::Any + Send>,
+}
+
+impl std::fmt::Debug for Parcel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parcel").field("command_id", &self.command_id).finish_non_exhaustive()
+    }
+}
+
+/// How a device took a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Receipt {
+    /// It acknowledged it; with QoS 0, it was sent.
+    Delivered,
+    /// It will not have it; says why.
+    Refused(String),
+}
+
+/// Commands on their way to devices, kept until they are delivered, refused or expired.
+#[async_trait]
+pub trait Commands: Send + Sync {
+    /// Waits for the oldest command of the device that nobody is delivering. Dropped without [`Commands::receipt`], it
+    /// is the oldest again.
+    async fn next(&self, device: &Principal) -> Parcel;
+    /// Notes how the device took it; what comes next follows once that is durable.
+    fn receipt(&self, parcel: Parcel, receipt: Receipt);
 }
 
 /// Rows of one table that came from one stretch of the log.
@@ -253,6 +309,9 @@ pub struct Progress {
     pub detected: Option<u64>,
     /// Why appending does not work at present, if so.
     pub trouble: Option<String>,
+    /// Which limits hold at present: `disk`, `log` (full), `memory` (devices are not read on).
+    #[serde(default)]
+    pub limits: Vec<String>,
 }
 
 /// Tells where the pipeline is.

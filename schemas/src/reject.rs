@@ -52,6 +52,8 @@ reasons! {
     TooManyReadings = "too_many_readings",
     /// More connections than the limit.
     TooManyConnections = "too_many_connections",
+    /// New connections come faster than the limit.
+    ConnectRate = "connect_rate",
     /// The payload is larger than the limit once it is decompressed.
     OversizePayload = "oversize_payload",
     /// A Sparkplug message that no birth at hand explains: an alias that none defined, or the death of another session.

@@ -1,6 +1,6 @@
 //! Where the parts of a process are, put together from those who know.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ingest::{log::Log, pipeline};
 use schemas::{
@@ -9,12 +9,16 @@ use schemas::{
 };
 use tokio::sync::watch;
 
+/// Tells which of the gateway's limits holds, once there is one.
+pub(super) type Gateway = OnceLock<Box<dyn Fn() -> Option<&'static str> + Send + Sync>>;
+
 /// Reads the offsets of log, pipeline, lake and detector.
 pub(super) struct Offsets {
     pub(super) log: Log,
     pub(super) pipeline: Arc<pipeline::Status>,
     pub(super) committed: Box<dyn Fn() -> LogOffset + Send + Sync>,
     pub(super) detected: Option<watch::Receiver<LogOffset>>,
+    pub(super) gateway: Arc<Gateway>,
 }
 
 impl ProgressSource for Offsets {
@@ -25,7 +29,9 @@ impl ProgressSource for Offsets {
         let detected = self.detected.as_ref().map(|detected| detected.borrow().0.max(checkpoint));
         let committed = (self.committed)().0.max(checkpoint);
         let decoded = self.pipeline.decoded().0;
-        Progress { detected, committed, decoded, durable: self.log.durable().0, trouble: self.log.trouble() }
+        let gateway = self.gateway.get().and_then(|limit| limit());
+        let limits = [self.log.limit(), gateway].into_iter().flatten().map(str::to_owned).collect();
+        Progress { detected, committed, decoded, durable: self.log.durable().0, trouble: self.log.trouble(), limits }
     }
 }
 

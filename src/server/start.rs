@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{Append, DeviceAuth, OutcomeSink, Reinject, SqlEngine, TableSource},
+    door::{Append, Commands, DeviceAuth, OutcomeSink, Reinject, SqlEngine, TableSource},
     id::{LogOffset, TenantId},
     profile::Profiles,
     time::Clock,
@@ -77,6 +77,9 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
     let api_metrics = api::metrics::Metrics::register(&mut registry);
     api::appointment::metrics::register(&mut registry);
     let events = api::event::Hub::default();
+    let command_metrics = api::command::metrics::Metrics::register(&mut registry);
+    let mut courier = None;
+    let gateway_limit = Arc::new(super::progress::Gateway::new());
 
     let mut tables: Option<Arc<dyn TableSource>> = None;
     let mut outcomes: Option<Arc<dyn OutcomeSink>> = None;
@@ -103,6 +106,20 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         outcomes = Some(Arc::new(LoggedOutcomes { log: append.clone(), clock: clock.clone() }));
         letters = Some(Arc::new(LoggedLetters { log: append.clone(), clock: clock.clone() }));
         gateway_log = Some(append.clone());
+
+        let (handed_out, rounds) = api::command::Courier::open(db.clone(), clock.clone(), command_metrics.clone())
+            .await
+            .context("read commands")?;
+        courier = Some(handed_out);
+        let stop = service.clone();
+        server.service_tasks.spawn(async move {
+            rounds.run(stop).await;
+            Ok(())
+        });
+        let read = api::command::replies::offset(&db).await.context("read how far replies were read")?;
+        let feed = pipeline.consumer("replies", &[read]);
+        let (replies, metrics, stop) = (db.clone(), command_metrics.clone(), pipeline_stop.clone());
+        server.pipeline_tasks.spawn(async move { Ok(api::command::replies::run(replies, feed, metrics, stop).await?) });
 
         let mut detected = None;
         if role(Role::Analytics) {
@@ -148,6 +165,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         let totals = status.clone();
         server.totals = Some(Box::new(move || totals.totals()));
         server.progress = Arc::new(Offsets {
+            gateway: gateway_limit.clone(),
             log,
             pipeline: status,
             committed: Box::new(move || LogOffset(committed.load(Ordering::Acquire))),
@@ -177,11 +195,13 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         false => Arc::new(credentials.clone()),
     };
     if let Some(log) = gateway_log {
+        let commands = courier.clone().map(|courier| Arc::new(courier) as Arc<dyn Commands>);
+        let doors = ingest::gateway::Doors { log: log.clone(), auth, commands };
         // Binding checks the port; nothing is taken before the log, the tables and the database are open.
         let gateway =
-            ingest::gateway::Gateway::start(settings.gateway.clone(), log.clone(), auth, clock.clone(), &mut registry)
-                .await?;
+            ingest::gateway::Gateway::start(settings.gateway.clone(), doors, clock.clone(), &mut registry).await?;
         server.mqtt = Some(gateway.local_addr());
+        let _ = gateway_limit.set(Box::new(gateway.limit()));
         server.gateway = Some(gateway);
         if let Some(subscriber) = settings.subscriber.clone() {
             let metrics = ingest::subscriber::Metrics::register(&mut registry);
@@ -211,6 +231,8 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         registry: Arc::new(registry),
         metrics: api_metrics,
         credentials,
+        courier,
+        commands: command_metrics,
         settings: settings.api.clone(),
     });
     server.service_tasks.spawn(async move { Ok(api::serve(listener, app, service).await?) });

@@ -147,7 +147,11 @@ impl Settings {
             span("prognosis.train_interval", self.prognosis.train_interval, h(1), h(24 * 366));
         }
         span("query.timeout", self.query.timeout, ms(100), h(24));
+        span("gateway.session_expiry", self.gateway.session_expiry, s(0), h(24 * 366));
         span("gateway.connect_timeout", self.gateway.connect_timeout, ms(100), h(1));
+        if let Some(tls) = &self.gateway.tls {
+            span("gateway.tls.handshake_timeout", tls.handshake_timeout, ms(100), h(1));
+        }
         span("stop_timeout", self.stop_timeout, s(1), h(1));
         let mut number = |key: &str, value: u64, least: u64, most: u64| {
             if value < least || value > most {
@@ -158,9 +162,13 @@ impl Settings {
         number("gateway.workers", self.gateway.workers as u64, 1, 256);
         number("gateway.max_packet_bytes", self.gateway.max_packet_bytes.into(), 1024, 256 * mib);
         number("gateway.receive_maximum", self.gateway.receive_maximum.into(), 1, 65_535);
+        let gateway = &self.gateway;
+        number("gateway.memory_bytes", gateway.memory_bytes as u64, gateway.max_packet_bytes.into(), 1 << 40);
+        number("gateway.max_sessions", gateway.max_sessions as u64, 0, 10_000_000);
         number("gateway.max_connections", self.gateway.max_connections as u64, 1, 10_000_000);
         number("log.segment_bytes", self.log.segment_bytes, mib, 4096 * mib);
         number("log.max_bytes", self.log.max_bytes, 2 * self.log.segment_bytes, 1 << 50);
+        number("log.reserve_bytes", self.log.reserve_bytes, 0, 1 << 40);
         number("log.queue_frames", self.log.queue_frames as u64, 1, 1 << 20);
         number("log.max_frame_bytes", self.log.max_frame_bytes as u64, self.gateway.max_packet_bytes.into(), 512 * mib);
         number("pipeline.chunk_frames", self.pipeline.chunk_frames as u64, 1, 1 << 20);
@@ -175,7 +183,9 @@ impl Settings {
         if self.roles.is_empty() {
             problems.push("roles = []: at least one of ingest, analytics, api".into());
         }
-        for (key, listen) in [("gateway.listen", self.gateway.listen), ("api.listen", self.api.listen)] {
+        let tls = self.gateway.tls.as_ref();
+        let listeners = [("gateway.listen", self.gateway.listen), ("api.listen", self.api.listen)];
+        for (key, listen) in listeners.into_iter().chain(tls.map(|tls| ("gateway.tls.listen", tls.listen))) {
             if self.dev && !listen.ip().is_loopback() {
                 problems.push(format!("{key} = {listen}: with dev = true only loopback, such as 127.0.0.1"));
             }

@@ -43,7 +43,7 @@ fn a_past_is_in_the_tables_before_the_demo_begins_and_raises_nothing() {
             .output()
             .unwrap()
     };
-    for (history, said) in [("1h", "from 1d to"), ("10", "no span")] {
+    for (history, said) in [("1h", "from 24h to"), ("10", "no span")] {
         let output = demo(history);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(said), "{history}: {text}");

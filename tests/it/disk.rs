@@ -130,6 +130,54 @@ async fn a_full_disk_stops_the_acknowledgements_and_loses_nothing_and_room_is_en
     exactly_once(&server, messages).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_drained_with_the_logs_reserve_which_is_made_again() {
+    const RESERVE: u64 = 6 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let Some(_mount) = Mount::new(&["-t", "tmpfs", "-o", "size=32m", "tmpfs"], &data) else { return };
+    let recording = tempfile::tempdir().unwrap();
+    let messages = replay::recording(recording.path(), 600, 20);
+    // Commits and checkpoints so seldom that there is something to drain when the disk is full.
+    let config = folder.path().join("forewarn.toml");
+    let text = format!(
+        "[log]\nsegment_bytes = 1048576\nmax_bytes = 1073741824\nreserve_bytes = {RESERVE}\n\
+         [lake]\ncommit_interval = \"5s\"\n[pipeline]\ncheckpoint_interval = \"2s\"\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mqtt = free_address();
+    let arguments = ["--clock", "event", "--config", config.to_str().unwrap()];
+    let server = Server::start_on(&data, mqtt, &arguments).await;
+    let reserve = data.join("log/reserve");
+    let allocated = || fs::metadata(&reserve).map_or(0, |stat| std::os::unix::fs::MetadataExt::blocks(&stat) * 512);
+    assert_eq!(allocated(), RESERVE);
+
+    let child = replay::spawn(replay::command("backblaze", recording.path(), &server.mqtt_url(), &data));
+    until("the fleet to be on its way", async || {
+        (server.client.progress().await.ok()?.durable > messages / 20).then_some(())
+    })
+    .await;
+    let ballast = data.join("ballast");
+    fill(&ballast);
+    refusal(&server).await;
+    let stuck = server.client.progress().await.unwrap();
+    assert_eq!(stuck.limits, ["disk"], "{stuck:?}");
+    // Not a byte is free for anybody else, and yet all that was acknowledged becomes rows.
+    until("what is durable to be committed and looked at", async || {
+        let progress = server.client.progress().await.ok()?;
+        (progress.committed >= stuck.durable && progress.detected? >= stuck.durable).then_some(())
+    })
+    .await;
+
+    fs::remove_file(&ballast).unwrap();
+    ready(&server).await;
+    until("the reserve to be there again", async || (allocated() == RESERVE).then_some(())).await;
+    let sent = replay::finish(child).await;
+    assert_eq!(sent["acknowledged"].as_u64(), Some(messages), "{sent}");
+    exactly_once(&server, messages).await;
+}
+
 /// Data files of a table that no commit of it names.
 fn strays(table: &Path) -> Vec<String> {
     let names =

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails as the test does")]
 
 mod broker;
+mod command;
 mod crash;
 mod dead_letter;
 mod demo;

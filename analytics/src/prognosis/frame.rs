@@ -17,8 +17,8 @@ use arrow::{
 };
 use foresight::daily::{self, Day, Days, Sum};
 use polars::prelude::{
-    ChunkedArray, Column, DataFrame, DataType, Expr, Float64Type, IntoLazy, NamedFrom, PlSmallStr, PolarsError,
-    PolarsNumericType, PolarsResult, Series, SortMultipleOptions, StringChunked, col, lit, when,
+    ChunkedArray, Column, DataFrame, DataType, Expr, Float64Type, IntoLazy, PlSmallStr, PolarsError, PolarsNumericType,
+    PolarsResult, Series, SortMultipleOptions, StringChunked, col, lit, when,
 };
 
 use super::{PrognosisError, feature::Channel, store};

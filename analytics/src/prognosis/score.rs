@@ -82,7 +82,8 @@ pub fn block(
     landmark: i32,
 ) -> Result<Block, BoostError> {
     let nothing = BTreeMap::new();
-    let (mut devices, mut rows): (Vec<(&String, &Days, i32)>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
+    let mut devices: Vec<(&String, &Days, i32)> = Vec::new();
+    let mut rows: Vec<Vec<f64>> = Vec::new();
     for (device, days) in days {
         let since = history::since(told.get(device).unwrap_or(&nothing), landmark);
         if days.known(landmark, since).next().is_some() {

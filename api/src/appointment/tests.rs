@@ -38,6 +38,8 @@ impl Door {
             outcomes: None,
             letters: None,
             progress: None,
+            courier: None,
+            commands: Default::default(),
             registry: Arc::new(registry),
             metrics,
             credentials: device::Credentials::load(&world.db).await.unwrap(),

@@ -22,6 +22,8 @@ pub const ROUTES: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/devices/{device_id}", ALL),
     ("POST", "/v1/devices/{device_id}/credential", ADMINS),
     ("DELETE", "/v1/devices/{device_id}/credential", ADMINS),
+    ("GET", "/v1/devices/{device_id}/commands", ALL),
+    ("POST", "/v1/devices/{device_id}/commands", AGENTS),
     ("GET", "/v1/events", AGENTS),
     ("GET", "/v1/maintenance-windows", ALL),
     ("POST", "/v1/maintenance-windows", AGENTS),

@@ -59,6 +59,9 @@ impl Credentials {
 
 impl DeviceAuth for Credentials {
     fn login(&self, login: &Login<'_>) -> Result<Principal, Reject> {
+        if let Some(decided) = login.by_certificate() {
+            return decided;
+        }
         let (device_id, password) = name_and_password(login)?;
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let (tenant, kept) = known.get(&device_id).ok_or_else(wrong)?;
@@ -91,6 +94,9 @@ impl DevCredentials {
 
 impl DeviceAuth for DevCredentials {
     fn login(&self, login: &Login<'_>) -> Result<Principal, Reject> {
+        if let Some(decided) = login.by_certificate() {
+            return decided;
+        }
         let (device_id, password) = name_and_password(login)?;
         if !bool::from(sha256(password).as_slice().ct_eq(&self.password_sha256)) {
             return Err(wrong());
@@ -119,7 +125,7 @@ mod tests {
     use super::*;
 
     fn login<'a>(client_id: &'a str, user: Option<&'a str>, password: Option<&'a str>) -> Login<'a> {
-        Login { client_id, user_name: user, password: password.map(str::as_bytes) }
+        Login { client_id, user_name: user, password: password.map(str::as_bytes), certified: None }
     }
 
     #[test]
@@ -137,6 +143,22 @@ mod tests {
         ] {
             let reject = auth.login(&login(client, user, password)).unwrap_err();
             assert_eq!(reject.reason, RejectReason::BadCredentials, "{client} {user:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_the_credential_and_nobody_calls_himself_otherwise() {
+        let auth = DevCredentials::new("dev".parse().unwrap(), "secret");
+        let named = Principal { tenant: "acme".parse().unwrap(), device_id: "wm-1".parse().unwrap() };
+        for (client, user, comes_in) in [
+            ("wm-1", None, true),
+            ("", None, true),
+            ("wm-1", Some("wm-1"), true),
+            ("wm-2", None, false),
+            ("wm-1", Some("wm-2"), false),
+        ] {
+            let login = Login { certified: Some(&named), ..login(client, user, Some("any")) };
+            assert_eq!(auth.login(&login).ok(), comes_in.then(|| named.clone()), "{client} {user:?}");
         }
     }
 

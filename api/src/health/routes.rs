@@ -65,6 +65,9 @@ struct Pipeline {
     /// Why appending does not work at present, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<String>,
+    /// Which limits hold at present: `disk`, `log` (it is full), `memory` (devices are not read on).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<String>,
 }
 
 impl From<Progress> for Pipeline {
@@ -75,6 +78,7 @@ impl From<Progress> for Pipeline {
             committed: p.committed,
             detected: p.detected,
             trouble: p.trouble,
+            limits: p.limits,
         }
     }
 }

@@ -21,6 +21,8 @@ GET    /v1/appointments/{appointment_id}/calendar.ics agent admin
 POST   /v1/dead-letters/replay                        admin
 GET    /v1/devices                                    agent analyst admin
 GET    /v1/devices/{device_id}                        agent analyst admin
+GET    /v1/devices/{device_id}/commands               agent analyst admin
+POST   /v1/devices/{device_id}/commands               agent admin
 POST   /v1/devices/{device_id}/credential             admin
 DELETE /v1/devices/{device_id}/credential             admin
 GET    /v1/devices/{device_id}/site                   agent admin
@@ -179,7 +181,7 @@ async fn a_device_password_made_over_http_opens_the_gateway_at_once() {
     let line = "POST /v1/devices/wm-17/credential";
     let made = world.json("admin", line, "", StatusCode::CREATED).await;
     let password = made["password"].as_str().unwrap().as_bytes();
-    let login = Login { client_id: "wm-17", user_name: Some("wm-17"), password: Some(password) };
+    let login = Login { client_id: "wm-17", user_name: Some("wm-17"), password: Some(password), certified: None };
     assert_eq!(world.app.credentials.login(&login).unwrap().tenant, world.tenant);
     assert_eq!(world.ask("stranger", line, "").await.status, 409);
     assert_eq!(world.ask("admin", "DELETE /v1/devices/wm-17/credential", "").await.status, 204);

@@ -17,7 +17,7 @@ struct Pipeline(Option<&'static str>);
 impl schemas::door::ProgressSource for Pipeline {
     fn progress(&self) -> schemas::door::Progress {
         let trouble = self.0.map(str::to_owned);
-        schemas::door::Progress { durable: 7, decoded: 7, committed: 5, detected: Some(7), trouble }
+        schemas::door::Progress { durable: 7, decoded: 7, committed: 5, detected: Some(7), trouble, limits: Vec::new() }
     }
 }
 

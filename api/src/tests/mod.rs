@@ -3,6 +3,7 @@
 
 mod access;
 mod advisory;
+mod command;
 mod dead_letter;
 mod desk;
 mod door;
@@ -96,6 +97,8 @@ impl World {
             outcomes: None,
             letters: None,
             progress: None,
+            courier: None,
+            commands: Default::default(),
             registry: Arc::new(registry),
             metrics,
             settings: Settings::default(),

@@ -170,7 +170,7 @@ impl Days {
     pub fn push(&mut self, happened: i64, arrived: i64, values: &[f64]) {
         let (day, known) = (day_of(happened), landmark_after(happened.max(arrived)));
         let place = self.0.partition_point(|other| (other.day, other.known) < (day, known));
-        if !self.0.get(place).is_some_and(|same| (same.day, same.known) == (day, known)) {
+        if self.0.get(place).is_none_or(|same| (same.day, same.known) != (day, known)) {
             let sums = vec![Sum::default(); values.len()].into();
             self.0.insert(place, Day { day, known, sums });
         }

@@ -12,7 +12,8 @@ fn vibration(days: u32, noise: f64, seed: u64, truth: impl Fn(f64) -> f64) -> (V
 
 #[test]
 fn a_straight_a_growing_and_a_slowing_wear_are_told_apart() {
-    let cases: [(Shape, fn(f64) -> f64, f64); 3] = [
+    type Case = (Shape, fn(f64) -> f64, f64);
+    let cases: [Case; 3] = [
         (Shape::Linear, |day| 2.0 + 0.1 * day, 80.0),
         (Shape::Exponential, |day| 0.5 * (0.06 * day).exp(), (10.0_f64 / 0.5).ln() / 0.06),
         (Shape::Power, |day| 1.6 * (day + 1.0).powf(0.4), (10.0_f64 / 1.6).powf(2.5) - 1.0),

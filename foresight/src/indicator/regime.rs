@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn residuals_show_the_wear_that_the_programme_hides() {
         let (speed, vibration) = washer(false);
-        let regimes = Regimes::learn(&[speed.clone()], &[vibration.clone()]);
+        let regimes = Regimes::learn(std::slice::from_ref(&speed), std::slice::from_ref(&vibration));
         assert_eq!(regimes.count(), 3);
         let residual = |row: usize| regimes.residuals(&[speed[row]], &[vibration[row]])[0];
         let mean = |rows: std::ops::Range<usize>| rows.clone().map(residual).sum::<f64>() / rows.len() as f64;

@@ -1,10 +1,12 @@
 //! Intervals from what units that were held out did: cross-conformal, by unit, conditional on the predicted life.
 //!
-//! In: pairs (predicted, true) from models that had not seen the unit. Out: per predicted life the interval of true lives
-//! that holds [`SHARE`] of the pairs predicted near it, with equal tails. Near the end of life predictions are close and so
+//! In: rows with predicted and true life, from models that had not seen the unit. Out: per predicted life the interval of true lives
+//! that holds [`SHARE`] of the rows predicted near it, with equal tails. Near the end of life predictions are close and so
 //! is the interval. Where more than a tail lies at the cap, the interval ends in the cap and the other tail takes both
-//! shares: equal tails would hold nine in ten there. (The shortest interval would be narrower on these pairs and hold fewer
+//! shares: equal tails would hold nine in ten there. (The shortest interval would be narrower on these rows and hold fewer
 //! of the next.) Promise: `0 <= low <= life <= high <= cap`.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +14,24 @@ use super::Prediction;
 
 /// Share of true lives that the interval holds.
 pub const SHARE: f64 = 0.8;
+
+/// A row of a unit that the model had not seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Held {
+    /// Which unit.
+    pub unit: usize,
+    /// Predicted life.
+    pub said: f64,
+    /// True life, capped.
+    pub is: f64,
+}
+
 /// Nodes over `0..=cap`; between them the ends are interpolated.
 const NODES: usize = 26;
-/// Pairs around a node: this share of all, at least [`LEAST`]. A tenth follows the change of width over life and still holds
-/// hundreds of pairs.
+/// Rows around a node: this share of all, at least [`LEAST`]. A tenth follows the change of width over life and still holds
+/// hundreds of rows.
 const NEAREST: f64 = 0.1;
-/// Pairs without which ends are noise.
+/// Rows without which ends are noise.
 const LEAST: usize = 50;
 
 /// Ends of the interval by predicted life.
@@ -29,13 +43,11 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// From (predicted, true) pairs of so many units.
-    pub fn of(pairs: &[(f64, f64)], units: usize, cap: f64) -> Self {
-        // Conformal: of n units and one more. Rows of a unit err together, so n counts units.
-        let share = (SHARE * (units + 1) as f64 / units.max(1) as f64).min(1.0);
-        let mut sorted = pairs.to_vec();
-        sorted.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let ends = (0..NODES).map(|node| ends(&sorted, cap * node as f64 / (NODES - 1) as f64, cap, share)).collect();
+    /// From rows of units that were held out.
+    pub fn of(rows: &[Held], cap: f64) -> Self {
+        let mut sorted = rows.to_vec();
+        sorted.sort_by(|one, other| one.said.total_cmp(&other.said));
+        let ends = (0..NODES).map(|node| ends(&sorted, cap * node as f64 / (NODES - 1) as f64, cap)).collect();
         Self { cap, ends }
     }
 
@@ -51,26 +63,29 @@ impl Interval {
     }
 }
 
-fn ends(sorted: &[(f64, f64)], node: f64, cap: f64, share: f64) -> (f64, f64) {
+fn ends(sorted: &[Held], node: f64, cap: f64) -> (f64, f64) {
     let count = ((sorted.len() as f64 * NEAREST) as usize).max(LEAST).min(sorted.len());
     if count == 0 {
         return (-cap, cap);
     }
-    let mut from = sorted.partition_point(|(said, _)| *said < node).saturating_sub(count / 2).min(sorted.len() - count);
+    let mut from = sorted.partition_point(|row| row.said < node).saturating_sub(count / 2).min(sorted.len() - count);
     // The nearest by prediction, not half on each side: at the ends of life there is only one side.
-    while from > 0 && node - sorted[from - 1].0 < sorted[from + count - 1].0 - node {
+    while from > 0 && node - sorted[from - 1].said < sorted[from + count - 1].said - node {
         from -= 1;
     }
-    while from + count < sorted.len() && sorted[from + count].0 - node < node - sorted[from].0 {
+    while from + count < sorted.len() && sorted[from + count].said - node < node - sorted[from].said {
         from += 1;
     }
+    let near = &sorted[from..from + count];
     // Errors moved to the node and cut to what a life can be; a true life at the cap stays there.
-    let moved = |(said, is): &(f64, f64)| if *is >= cap { cap } else { (node + is - said).clamp(0.0, cap) };
-    let mut lives: Vec<f64> = sorted[from..from + count].iter().map(moved).collect();
+    let moved = |row: &Held| if row.is >= cap { cap } else { (node + row.is - row.said).clamp(0.0, cap) };
+    let mut lives: Vec<f64> = near.iter().map(moved).collect();
     lives.sort_by(f64::total_cmp);
-    let quantile = |share: f64| lives[((lives.len() - 1) as f64 * share.clamp(0.0, 1.0)).round() as usize];
-    let tail = (1.0 - share) / 2.0;
-    let (low, high) = (quantile(tail), quantile(1.0 - tail));
-    let low = if high >= cap { quantile(2.0 * tail) } else { low };
+    let quantile = |share: f64| lives[((lives.len() - 1) as f64 * share).round() as usize];
+    let units = near.iter().map(|row| row.unit).collect::<BTreeSet<_>>().len() as f64;
+    // Conformal, each tail by itself: of n units and one more. Rows of a unit err together, so n counts units.
+    let tail = |held: f64| (1.0 - held * (units + 1.0) / units).max(0.0);
+    let (low, high) = (quantile(tail(SHARE.midpoint(1.0))), quantile(1.0 - tail(SHARE.midpoint(1.0))));
+    let low = if high >= cap { quantile(tail(SHARE)) } else { low };
     (low - node, high - node)
 }

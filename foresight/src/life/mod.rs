@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     features::{Preparation, Watcher},
-    interval::Interval,
+    interval::{Held, Interval},
 };
 use crate::boost::{self, BoostError, Booster, Matrix, Objective};
 
@@ -130,17 +130,17 @@ impl Model {
         if histories.len() < FOLDS {
             return Err(LifeError::Few { units: histories.len() });
         }
-        let held: Vec<(f64, f64)> = (0..FOLDS)
+        let held: Vec<Held> = (0..FOLDS)
             .into_par_iter()
             .map(|fold| held_out(histories, settings, fold))
             .collect::<Result<Vec<_>, _>>()?
             .into_iter()
             .flatten()
             .collect();
-        let error = held.iter().map(|(said, is)| (said - is).powi(2)).sum::<f64>() / held.len().max(1) as f64;
+        let error = held.iter().map(|row| (row.said - row.is).powi(2)).sum::<f64>() / held.len().max(1) as f64;
         let all: Vec<&History> = histories.iter().collect();
         let (preparation, boosters) = learn(&all, settings, settings.models)?;
-        let interval = Interval::of(&held, histories.len(), settings.cap);
+        let interval = Interval::of(&held, settings.cap);
         Ok(Self { settings: settings.clone(), preparation, boosters, interval, cross_rmse: error.sqrt() })
     }
 
@@ -189,17 +189,23 @@ impl Model {
     }
 }
 
-/// (predicted, true) capped lives at rows of the units of one fold, from a model that has not seen them.
-fn held_out(histories: &[History], settings: &Settings, fold: usize) -> Result<Vec<(f64, f64)>, LifeError> {
-    let (mut seen, mut held) = (Vec::new(), Vec::new());
-    for (place, history) in histories.iter().enumerate() {
-        if place % FOLDS == fold { held.push(history) } else { seen.push(history) }
+/// Rows of the units of one fold, from a model that has not seen them.
+fn held_out(histories: &[History], settings: &Settings, fold: usize) -> Result<Vec<Held>, LifeError> {
+    let (mut seen, mut held, mut units) = (Vec::new(), Vec::new(), Vec::new());
+    for (unit, history) in histories.iter().enumerate() {
+        if unit % FOLDS == fold {
+            held.push(history);
+            units.extend(history.rows.iter().map(|_| unit));
+        } else {
+            seen.push(history);
+        }
     }
     let (preparation, boosters) = learn(&seen, settings, 1)?;
     let (features, lives) = table(&preparation, &held);
     let said = mean_margin(&boosters, &features)?;
-    let pairs = said.into_iter().zip(lives).filter(|(_, life)| near(*life, settings.cap));
-    Ok(pairs.map(|(said, life)| (said.clamp(0.0, settings.cap), life.min(settings.cap))).collect())
+    let rows = units.into_iter().zip(said).zip(lives).filter(|(_, life)| near(*life, settings.cap));
+    let capped = |life: f64| life.clamp(0.0, settings.cap);
+    Ok(rows.map(|((unit, said), life)| Held { unit, said: capped(said), is: capped(life) }).collect())
 }
 
 fn learn(histories: &[&History], settings: &Settings, models: u32) -> Result<(Preparation, Vec<Booster>), LifeError> {

@@ -17,6 +17,8 @@
 //! the profile was mended. A device without a named profile has that of its last birth or telemetry.
 
 mod device;
+#[cfg(test)]
+mod fuzz;
 mod ledger;
 mod message;
 mod rows;

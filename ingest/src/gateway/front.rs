@@ -1,10 +1,16 @@
 //! Takes a socket from its first byte to its end.
 //!
-//! In: an accepted socket. Out: an MQTT connection in a [`Visit`], and at its end the device's will. Promise: every
+//! In: an accepted socket, in clear or to be encrypted. Out: an MQTT connection in a [`Visit`], and at its end the device's will. Promise: every
 //! socket is counted once, has `connect_timeout` to log in, and leaves nothing behind. Never: an answer to what is
 //! not MQTT.
 
-use std::{cell::RefCell, future::pending, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    future::pending,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use ntex::{
     Ctx, Service,
@@ -13,9 +19,9 @@ use ntex::{
     util::{Either, select},
 };
 use ntex_mqtt::{MqttConnectError, MqttError, MqttProtocolError, error::DecodeError};
-use schemas::reject::RejectReason;
+use schemas::{door::Principal, reject::RejectReason};
 
-use super::{gate::Gate, session::Conn, whole::Whole};
+use super::{gate::Gate, session::Conn, tls::Tls, whole::Whole};
 
 /// The end of a connection from our side; the cause has been counted and logged where it arose.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +39,7 @@ impl TryFrom<Closed> for ntex_mqtt::v5::PublishAck {
 pub(super) struct Visit {
     pub(super) gate: Arc<Gate>,
     pub(super) peer: Option<SocketAddr>,
+    certified: OnceCell<Principal>,
     conn: RefCell<Option<Rc<Conn>>>,
 }
 
@@ -40,6 +47,11 @@ impl Visit {
     /// Notes who it is.
     pub(super) fn is(&self, conn: &Rc<Conn>) {
         *self.conn.borrow_mut() = Some(conn.clone());
+    }
+
+    /// Whom its client certificate names.
+    pub(super) fn certified(&self) -> Option<&Principal> {
+        self.certified.get()
     }
 
     fn refuse(&self, reason: RejectReason, why: &dyn std::fmt::Display) {
@@ -60,12 +72,14 @@ pub(super) fn reason_of(error: &MqttProtocolError) -> Option<RejectReason> {
 
 pub(super) struct Front<S> {
     gate: Arc<Gate>,
+    tls: Option<Arc<Tls>>,
     mqtt: S,
 }
 
 impl<S> Front<S> {
-    pub(super) fn new(gate: Arc<Gate>, mqtt: S) -> Self {
-        Self { gate, mqtt }
+    /// With `tls`, nobody is heard before the handshake.
+    pub(super) fn new(gate: Arc<Gate>, tls: Option<Arc<Tls>>, mqtt: S) -> Self {
+        Self { gate, tls, mqtt }
     }
 }
 
@@ -82,7 +96,12 @@ where
 
     async fn call(&self, io: Io, ctx: Ctx<'_, Self, ()>) -> Result<(), Closed> {
         let peer = io.query::<PeerAddr>().get().map(PeerAddr::into_inner);
-        let visit = Rc::new(Visit { gate: self.gate.clone(), peer, conn: RefCell::new(None) });
+        let visit =
+            Rc::new(Visit { gate: self.gate.clone(), peer, certified: OnceCell::new(), conn: RefCell::new(None) });
+        if !self.gate.admits(peer) {
+            visit.refuse(RejectReason::ConnectRate, &"connections come too fast");
+            return Err(Closed);
+        }
         let Some(_seat) = self.gate.seat() else {
             visit.refuse(RejectReason::TooManyConnections, &"no free connection");
             return Err(Closed);
@@ -93,8 +112,25 @@ where
                 pending::<()>().await;
             }
         };
-        let io = io.add_filter(Whole::new(self.gate.settings.max_packet_bytes));
-        let served = ctx.call(&self.mqtt, State { req: IoBoxed::from(io), state: visit.clone() });
+        let served = async {
+            let whole = Whole::new(self.gate.settings.max_packet_bytes);
+            let io = match &self.tls {
+                None => IoBoxed::from(io.add_filter(whole)),
+                Some(tls) => match tls.shake(io).await {
+                    Ok((io, certified)) => {
+                        if let Some(principal) = certified {
+                            let _ = visit.certified.set(principal);
+                        }
+                        IoBoxed::from(io.add_filter(whole))
+                    }
+                    Err(why) => {
+                        tracing::debug!(?peer, "no TLS handshake: {why}");
+                        return Ok(());
+                    }
+                },
+            };
+            ctx.call(&self.mqtt, State { req: io, state: visit.clone() }).await
+        };
         match select(deadline, served).await {
             Either::Left(()) => visit.refuse(RejectReason::ProtocolError, &"no login in time"),
             Either::Right(Err(MqttError::Connect(MqttConnectError::Protocol(error)))) => {

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     error::Error,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -16,13 +16,22 @@ use std::{
 };
 
 use schemas::{
-    door::{Append, DeviceAuth, DoorError, Frame, Login, Principal},
+    door::{Commands, DoorError, Frame, Login, Principal},
     time::Clock,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, metrics::Metrics, session::Bye};
+use super::{
+    Doors, Settings,
+    kept::Sessions,
+    metrics::{Metrics, Slowed},
+    rate::Buckets,
+    session::Bye,
+};
 
 /// A client id belongs to its device: nobody throws another device out by borrowing its client id.
 pub(super) type Identity = (Principal, Arc<str>);
@@ -37,8 +46,7 @@ pub(super) struct Present {
 pub(super) struct Gate {
     pub(super) settings: Settings,
     pub(super) metrics: Metrics,
-    log: Arc<dyn Append>,
-    auth: Arc<dyn DeviceAuth>,
+    doors: Doors,
     pub(super) clock: Arc<dyn Clock>,
     seats: AtomicUsize,
     pub(super) serial: AtomicU64,
@@ -47,6 +55,14 @@ pub(super) struct Gate {
     pub(super) stopping: AtomicBool,
     trouble: AtomicBool,
     changed: Notify,
+    pub(super) sessions: Sessions,
+    messages: Buckets<Principal>,
+    bytes: Buckets<Principal>,
+    connects: Buckets<()>,
+    connects_of: Buckets<IpAddr>,
+    /// Bytes on their way into the log.
+    memory: AtomicUsize,
+    room: Notify,
     present: Mutex<HashMap<Identity, Present>>,
 }
 
@@ -60,10 +76,16 @@ impl Drop for Seat {
     }
 }
 
-pub(super) struct InFlight(pub(super) Arc<Gate>);
+/// A publish on its way into the log.
+pub(super) struct InFlight(Arc<Gate>, usize);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        let before = self.0.memory.fetch_sub(self.1, Ordering::AcqRel);
+        let most = self.0.settings.memory_bytes;
+        if before >= most && before - self.1 < most {
+            self.0.room.notify_waiters();
+        }
         if self.0.in_flight.fetch_sub(1, Ordering::AcqRel) == 1 && self.0.stopping.load(Ordering::Acquire) {
             self.0.changed.notify_one();
         }
@@ -71,18 +93,18 @@ impl Drop for InFlight {
 }
 
 impl Gate {
-    pub(super) fn new(
-        settings: Settings,
-        log: Arc<dyn Append>,
-        auth: Arc<dyn DeviceAuth>,
-        clock: Arc<dyn Clock>,
-        metrics: Metrics,
-    ) -> Self {
+    pub(super) fn new(settings: Settings, doors: Doors, clock: Arc<dyn Clock>, metrics: Metrics) -> Self {
         Self {
+            sessions: Sessions::new(settings.max_sessions),
+            messages: Buckets::new(settings.device_messages_per_second.into()),
+            bytes: Buckets::new(settings.device_bytes_per_second.into()),
+            connects: Buckets::new(settings.connects_per_second.into()),
+            connects_of: Buckets::new(settings.connects_per_second_per_address.into()),
+            memory: AtomicUsize::new(0),
+            room: Notify::new(),
             settings,
             metrics,
-            log,
-            auth,
+            doors,
             clock,
             seats: AtomicUsize::new(0),
             serial: AtomicU64::new(0),
@@ -99,15 +121,82 @@ impl Gate {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The devices' commands, where there are any.
+    pub(super) fn commands(&self) -> Option<&dyn Commands> {
+        self.doors.commands.as_deref()
+    }
+
     /// A place for one more socket, if there is any.
     pub(super) fn seat(self: &Arc<Self>) -> Option<Seat> {
         let seat = Seat(self.clone());
         (self.seats.fetch_add(1, Ordering::AcqRel) < self.settings.max_connections).then_some(seat)
     }
 
+    /// A publish of so many bytes begins.
+    pub(super) fn begin(self: &Arc<Self>, bytes: usize) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.memory.fetch_add(bytes, Ordering::AcqRel);
+        InFlight(self.clone(), bytes)
+    }
+
+    fn has_room(&self) -> bool {
+        self.memory.load(Ordering::Acquire) < self.settings.memory_bytes
+    }
+
+    /// Which limit holds reading back, if one does.
+    pub(super) fn limit(&self) -> Option<&'static str> {
+        (!self.has_room()).then_some("memory")
+    }
+
+    /// Until there is memory for more publishes.
+    pub(super) async fn until_room(&self) {
+        if self.has_room() {
+            return;
+        }
+        self.metrics.slowed(Slowed::Memory);
+        loop {
+            // Made before the look, so that nothing is missed in between.
+            let freed = self.room.notified();
+            if self.has_room() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// A device published so much.
+    pub(super) fn spend(&self, device: &Principal, bytes: usize) {
+        let now = Instant::now();
+        self.messages.take(device, 1.0, now);
+        self.bytes.take(device, bytes as f64, now);
+    }
+
+    /// Until the device may publish again.
+    pub(super) async fn until_its_turn(&self, device: &Principal) {
+        if !self.messages.limits() && !self.bytes.limits() {
+            return;
+        }
+        for (buckets, why) in [(&self.messages, Slowed::Messages), (&self.bytes, Slowed::Bytes)] {
+            let mut wait = buckets.wait(device, Instant::now());
+            if !wait.is_zero() {
+                self.metrics.slowed(why);
+            }
+            while !wait.is_zero() {
+                ntex::time::sleep(wait).await;
+                wait = buckets.wait(device, Instant::now());
+            }
+        }
+    }
+
+    /// Whether one more may connect now, from there.
+    pub(super) fn admits(&self, peer: Option<SocketAddr>) -> bool {
+        let now = Instant::now();
+        peer.is_none_or(|peer| self.connects_of.admit(&peer.ip(), now)) && self.connects.admit(&(), now)
+    }
+
     /// Whose credential it is; a refusal is counted and logged.
     pub(super) fn login(&self, login: &Login<'_>, peer: Option<SocketAddr>) -> Option<Principal> {
-        match self.auth.login(login) {
+        match self.doors.auth.login(login) {
             Ok(principal) => Some(principal),
             Err(reject) => {
                 self.metrics.reject(reject.reason);
@@ -148,7 +237,7 @@ impl Gate {
 
     /// Appends, and counts and tells trouble.
     pub(super) async fn append(&self, frame: Frame) -> Result<(), DoorError> {
-        match self.log.append(frame).await {
+        match self.doors.log.append(frame).await {
             Ok(_) => {
                 if self.trouble.load(Ordering::Relaxed) && self.trouble.swap(false, Ordering::Relaxed) {
                     tracing::info!("appending works again");

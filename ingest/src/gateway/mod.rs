@@ -3,15 +3,26 @@
 //! In: connections of devices, each with its own credential. Out: frames in the log ([`Append`]). Promise: a PUBACK
 //! that says success is sent after the frame is synced, in the order of the publishes; what cannot be accepted is
 //! counted under a [`schemas::reject::RejectReason`], answered with a reason where the protocol has one, and kept as a
-//! dead letter where it had a payload. One connection never disturbs another. Never: a look into a payload, a message
-//! from one device to another, QoS 2, a session that outlives its connection.
+//! dead letter where it had a payload; QoS 2 is stored once and answered in its four steps; a device that is subscribed
+//! to its commands gets them, the oldest first. One connection never disturbs another. Never: a look into a payload, a
+//! message from one device to another, a session kept beyond [`Settings::session_expiry`] or this process.
+//!
+//! What waits for a device is not in its session but in the service database: a device with a new session gets it as
+//! well, as soon as it subscribes to `fw/v1/{tenant}/{device}/command`. A session that is taken up again (clean start
+//! false, an expiry of more than zero; in 3.1.1 clean session false) remembers the subscription, the packet id of a
+//! command that was not acknowledged, and the QoS 2 publishes that were not released.
 //!
 //! | part | does |
 //! |---|---|
+//! | `tls` | the encrypted listener; the device that a certificate names |
 //! | `front` | takes a socket: counts it, hurries it, and tells its end |
 //! | `v3`, `v5` | the answers that differ between the protocol versions |
 //! | `session` | who is connected; topics, wills, takeovers |
+//! | `kept` | what of a session outlives its connection |
+//! | `delivery` | commands to the device |
+//! | `exactly_once` | QoS 2 |
 //! | `gate` | what all connections share: seats, presence, appending |
+//! | `rate` | how fast devices publish and anybody connects |
 //! | `window` | bounds what a connection has in flight |
 //! | `metrics` | counts |
 //!
@@ -25,10 +36,15 @@
 //! - Handlers are dropped when their connection ends: a QoS 0 publish, which nobody repeats, is appended by a task of
 //!   its own.
 
+mod delivery;
+mod exactly_once;
 mod front;
 mod gate;
+mod kept;
 mod metrics;
+mod rate;
 mod session;
+mod tls;
 mod v3;
 mod v5;
 mod whole;
@@ -56,7 +72,7 @@ use ntex::{
 };
 use ntex_mqtt::{MqttServer, MqttServiceConfig, QoS};
 use schemas::{
-    door::{Append, DeviceAuth},
+    door::{Append, Commands, DeviceAuth},
     time::Clock,
 };
 use serde::{Deserialize, Serialize};
@@ -64,8 +80,10 @@ use tokio::{
     sync::oneshot,
     time::{Instant, timeout, timeout_at},
 };
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{front::Front, gate::Gate, metrics::Metrics, window::Heed};
+pub use self::tls::{Settings as TlsSettings, TlsError};
+use self::{front::Front, gate::Gate, metrics::Metrics, tls::Tls, window::Heed};
 
 /// How the gateway listens and what it allows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,6 +91,8 @@ use self::{front::Front, gate::Gate, metrics::Metrics, window::Heed};
 pub struct Settings {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The encrypted listener beside it; none unless set.
+    pub tls: Option<tls::Settings>,
     /// Threads that serve connections.
     pub workers: usize,
     /// The largest MQTT packet, CONNECT included.
@@ -81,6 +101,16 @@ pub struct Settings {
     pub receive_maximum: u16,
     /// Bytes of unacknowledged publishes per connection, after which it is not read on.
     pub receive_bytes: usize,
+    /// Bytes of unacknowledged publishes over all connections, on their way into the log; above it nobody is read on.
+    pub memory_bytes: usize,
+    /// Publishes a second of one device, over all its connections; 0 is no limit. What is faster waits unread.
+    pub device_messages_per_second: u32,
+    /// Bytes of publishes a second of one device; 0 is no limit.
+    pub device_bytes_per_second: u32,
+    /// New connections a second; 0 is no limit. What is faster is closed.
+    pub connects_per_second: u32,
+    /// New connections a second from one address; 0 is no limit.
+    pub connects_per_second_per_address: u32,
     /// Open sockets, logged in or not.
     pub max_connections: usize,
     /// Within this time a new connection must have logged in.
@@ -89,6 +119,11 @@ pub struct Settings {
     /// Within this time a packet that has begun must be complete.
     #[serde(with = "schemas::time::span")]
     pub packet_timeout: Duration,
+    /// The longest a session is kept whose device has gone.
+    #[serde(with = "schemas::time::span")]
+    pub session_expiry: Duration,
+    /// Sessions kept of devices that are not connected.
+    pub max_sessions: usize,
     /// How long a stop waits for publishes that are being appended.
     #[serde(with = "schemas::time::span")]
     pub stop_grace: Duration,
@@ -98,15 +133,27 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 1883)),
+            tls: None,
             workers: 2,
             max_packet_bytes: 1 << 20,
             // 1000 in flight at 10 ms per group commit let one busy connection publish 100,000 messages a second.
             receive_maximum: 1000,
             receive_bytes: 4 << 20,
+            // 64 connections with full windows; the rest of a process's budget is the tables'.
+            memory_bytes: 256 << 20,
+            // A fleet behind one gateway or one address is usual, so whoever runs it knows what is too fast.
+            device_messages_per_second: 0,
+            device_bytes_per_second: 0,
+            connects_per_second: 0,
+            connects_per_second_per_address: 0,
             max_connections: 50_000,
             connect_timeout: Duration::from_secs(10),
             // 1 MiB over a 2G link takes most of a minute.
             packet_timeout: Duration::from_secs(60),
+            // A device that was away for longer subscribes anew; its commands wait elsewhere.
+            session_expiry: Duration::from_secs(86_400),
+            // Some 200 bytes each.
+            max_sessions: 100_000,
             stop_grace: Duration::from_secs(10),
         }
     }
@@ -119,9 +166,20 @@ impl Settings {
             ((1024..=0x0fff_ffff).contains(&self.max_packet_bytes), "max_packet_bytes", "1024 to 268435455"),
             (self.receive_maximum > 0, "receive_maximum", "1 to 65535"),
             (self.receive_bytes > 0, "receive_bytes", "at least 1"),
+            (self.memory_bytes >= self.max_packet_bytes as usize, "memory_bytes", "at least max_packet_bytes"),
+            (
+                self.device_bytes_per_second == 0 || self.device_bytes_per_second >= 256,
+                "device_bytes_per_second",
+                "0 or at least 256",
+            ),
             (self.max_connections > 0, "max_connections", "at least 1"),
             (!self.connect_timeout.is_zero(), "connect_timeout", "more than 0s"),
             (self.packet_timeout >= Duration::from_secs(1), "packet_timeout", "at least 1s"),
+            (
+                self.tls.as_ref().is_none_or(|tls| !tls.handshake_timeout.is_zero()),
+                "tls.handshake_timeout",
+                "more than 0s",
+            ),
         ];
         match rules.into_iter().find(|(legal, ..)| !legal) {
             Some((_, field, legal)) => Err(GatewayError::Setting { field, legal }),
@@ -149,6 +207,9 @@ pub enum GatewayError {
         /// Why not.
         source: io::Error,
     },
+    /// TLS cannot be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The threads could not be started.
     #[error("start the gateway's threads")]
     Threads {
@@ -157,10 +218,30 @@ pub enum GatewayError {
     },
 }
 
+/// What the gateway works with.
+#[derive(Clone)]
+pub struct Doors {
+    /// The log.
+    pub log: Arc<dyn Append>,
+    /// The devices' credentials.
+    pub auth: Arc<dyn DeviceAuth>,
+    /// The devices' commands; without them nobody is sent anything.
+    pub commands: Option<Arc<dyn Commands>>,
+}
+
+impl std::fmt::Debug for Doors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doors").finish_non_exhaustive()
+    }
+}
+
 /// A running gateway. Dropping it closes the port and its connections at once; [`Gateway::stop`] does so in order.
 pub struct Gateway {
     gate: Arc<Gate>,
     addr: SocketAddr,
+    tls_addr: Option<SocketAddr>,
+    /// Ends the look at the TLS files.
+    _watching: DropGuard,
     server: server::Server,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -180,22 +261,35 @@ impl Gateway {
     /// Binds before it returns and serves on threads of its own.
     pub async fn start(
         settings: Settings,
-        log: Arc<dyn Append>,
-        auth: Arc<dyn DeviceAuth>,
+        doors: Doors,
         clock: Arc<dyn Clock>,
         registry: &mut prometheus_client::registry::Registry,
     ) -> Result<Self, GatewayError> {
         settings.check()?;
-        let listen = |source| GatewayError::Listen { addr: settings.listen, source };
-        let listener = server::create_tcp_listener(settings.listen, BACKLOG).map_err(listen)?;
-        let addr = listener.local_addr().map_err(listen)?;
-        let gate = Arc::new(Gate::new(settings, log, auth, clock, Metrics::register(registry)));
+        let metrics = Metrics::register(registry);
+        // Bad files are found before a port is taken.
+        let tls = match &settings.tls {
+            Some(tls) => Some((tls.listen, Arc::new(Tls::open(tls, metrics.clone())?))),
+            None => None,
+        };
+        let (listener, addr) = bind(settings.listen)?;
+        let tls = match tls {
+            Some((listen, tls)) => Some((bind(listen)?, tls)),
+            None => None,
+        };
+        let tls_addr = tls.as_ref().map(|((_, addr), _)| *addr);
+        let watching = CancellationToken::new();
+        if let Some((_, tls)) = &tls {
+            tokio::spawn(tls.clone().watch(watching.clone()));
+        }
+        let tls = tls.map(|((listener, _), tls)| (listener, tls));
+        let gate = Arc::new(Gate::new(settings, doors, clock, metrics));
         let (started, server) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("gateway".into())
             .spawn({
                 let gate = gate.clone();
-                move || serve(gate, listener, started)
+                move || serve(gate, listener, tls, started)
             })
             .map_err(|source| GatewayError::Threads { source })?;
         let server = server
@@ -204,12 +298,26 @@ impl Gateway {
             .and_then(|server| server)
             .map_err(|source| GatewayError::Threads { source })?;
         tracing::info!("gateway listens on {addr}");
-        Ok(Self { gate, addr, server, thread: Some(thread) })
+        if let Some(addr) = tls_addr {
+            tracing::info!("gateway listens on {addr} with TLS");
+        }
+        Ok(Self { gate, addr, tls_addr, _watching: watching.drop_guard(), server, thread: Some(thread) })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where it listens with TLS.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.tls_addr
+    }
+
+    /// Tells which limit holds reading back at present, if one does: for health.
+    pub fn limit(&self) -> impl Fn() -> Option<&'static str> + Send + Sync + 'static {
+        let gate = self.gate.clone();
+        move || gate.limit()
     }
 
     /// Stops accepting, lets the publishes that are being appended finish and be acknowledged (for at most
@@ -241,19 +349,33 @@ impl Drop for Gateway {
     }
 }
 
+fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError> {
+    let failed = |source| GatewayError::Listen { addr, source };
+    let listener = server::create_tcp_listener(addr, BACKLOG).map_err(failed)?;
+    let addr = listener.local_addr().map_err(failed)?;
+    Ok((listener, addr))
+}
+
 /// Runs the server until it is stopped; tells its handle, or why there is none.
-fn serve(gate: Arc<Gate>, listener: TcpListener, started: oneshot::Sender<io::Result<server::Server>>) {
+fn serve(
+    gate: Arc<Gate>,
+    listener: TcpListener,
+    tls: Option<(TcpListener, Arc<Tls>)>,
+    started: oneshot::Sender<io::Result<server::Server>>,
+) {
     System::new("gateway", DefaultRuntime).block_on(async move {
         let settings = &gate.settings;
         let config = config(settings);
-        let built = server::build()
+        let doors = [Some(("mqtt", listener, None)), tls.map(|(listener, tls)| ("mqtts", listener, Some(tls)))];
+        let server = server::build()
             .name("gateway")
             .disable_signals()
             .workers(settings.workers)
             // The gate refuses and counts what is too many; ntex would leave it waiting in the backlog.
             .maxconn(settings.max_connections.saturating_add(BACKLOG as usize))
-            .shutdown_timeout(Seconds(CLOSE_GRACE.as_secs() as u16))
-            .listen("mqtt", listener, config, {
+            .shutdown_timeout(Seconds(CLOSE_GRACE.as_secs() as u16));
+        let built = doors.into_iter().flatten().try_fold(server, |server, (name, listener, tls)| {
+            server.listen(name, listener, config.clone(), {
                 let gate = gate.clone();
                 async move |_: &()| {
                     let v3 = ntex_mqtt::v3::MqttServer::with(v3::publish)
@@ -266,11 +388,11 @@ fn serve(gate: Arc<Gate>, listener: TcpListener, started: oneshot::Sender<io::Re
                         .protocol(v5::protocol)
                         .control(v5::control)
                         .build(v5::connect);
-                    Front::new(gate.clone(), MqttServer::new().v3(v3).v5(v5))
+                    Front::new(gate.clone(), tls.clone(), MqttServer::new().v3(v3).v5(v5))
                 }
             })
-            .map(|builder| builder.run());
-        match built {
+        });
+        match built.map(|builder| builder.run()) {
             Ok(server) => {
                 let _ = started.send(Ok(server.clone()));
                 let _ = server.await;
@@ -289,7 +411,7 @@ fn config(settings: &Settings) -> SharedCfg {
         .add(IoConfig::new().set_frame_read_rate(packet, packet, u32::MAX))
         .add(
             MqttServiceConfig::new()
-                .set_max_qos(QoS::AtLeastOnce)
+                .set_max_qos(QoS::ExactlyOnce)
                 .set_max_size(settings.max_packet_bytes)
                 .set_max_receive(settings.receive_maximum)
                 .set_max_topic_alias(16)

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use prometheus_client::registry::Registry;
 use rumqttc::{Packet, QoS, v5};
 use schemas::{
-    door::{DeviceAuth, Login, Principal},
+    door::{Append, Commands, DeviceAuth, Login, Principal},
     reject::{Reject, RejectReason},
     time::{Instant, ManualClock},
 };
@@ -17,12 +17,14 @@ use tokio::{
 };
 
 use super::{
-    Gateway, GatewayError, Settings,
+    Doors, Gateway, GatewayError, Settings,
     shelf::{DEADLINE, Mode, QUIET, Shelf},
 };
 use crate::log::Log;
 
+mod commands;
 mod limits;
+mod tls;
 
 const PASSWORD: &str = "correct horse";
 
@@ -31,6 +33,9 @@ struct OnePassword;
 
 impl DeviceAuth for OnePassword {
     fn login(&self, login: &Login<'_>) -> Result<Principal, Reject> {
+        if let Some(decided) = login.by_certificate() {
+            return decided;
+        }
         let refuse = || Reject::new(RejectReason::BadCredentials, "user name or password");
         let device_id = login.user_name.and_then(|name| name.parse().ok()).ok_or_else(refuse)?;
         if login.password != Some(PASSWORD.as_bytes()) {
@@ -38,6 +43,10 @@ impl DeviceAuth for OnePassword {
         }
         Ok(Principal { tenant: "acme".parse().unwrap(), device_id })
     }
+}
+
+fn doors(log: Arc<dyn Append>) -> Doors {
+    Doors { log, auth: Arc::new(OnePassword), commands: None }
 }
 
 struct House {
@@ -52,13 +61,17 @@ impl House {
     }
 
     async fn with(mode: Mode, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(mode, None, change).await
+    }
+
+    async fn of(mode: Mode, commands: Option<Arc<dyn Commands>>, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings { listen: ([127, 0, 0, 1], 0).into(), ..Settings::default() };
         change(&mut settings);
         let shelf = Shelf::new(mode);
         let mut registry = Registry::default();
         let clock = Arc::new(ManualClock::at(Instant::from_millis(1000)));
         let gateway =
-            Gateway::start(settings, shelf.clone(), Arc::new(OnePassword), clock, &mut registry).await.unwrap();
+            Gateway::start(settings, Doors { commands, ..doors(shelf.clone()) }, clock, &mut registry).await.unwrap();
         Self { gateway, shelf, registry }
     }
 
@@ -156,6 +169,11 @@ impl Client<rumqttc::AsyncClient> {
                     Ok(rumqttc::Event::Incoming(Packet::ConnAck(ack))) => format!("ConnAck {:?}", ack.code),
                     Ok(rumqttc::Event::Incoming(Packet::PubAck(ack))) => format!("PubAck {}", ack.pkid),
                     Ok(rumqttc::Event::Incoming(Packet::SubAck(ack))) => format!("SubAck {:?}", ack.return_codes),
+                    Ok(rumqttc::Event::Incoming(Packet::UnsubAck(_))) => "UnsubAck".into(),
+                    Ok(rumqttc::Event::Incoming(Packet::PubComp(_))) => "PubComp".into(),
+                    Ok(rumqttc::Event::Incoming(Packet::Publish(publish))) => {
+                        format!("Publish {} {}", publish.topic, String::from_utf8_lossy(&publish.payload))
+                    }
                     Ok(_) => continue,
                     Err(error) => format!("End {error:?}"),
                 };
@@ -183,6 +201,8 @@ impl Client<v5::AsyncClient> {
                     Ok(Event::Incoming(Packet::ConnAck(ack))) => format!("ConnAck {:?}", ack.code),
                     Ok(Event::Incoming(Packet::PubAck(ack))) => format!("PubAck {:?}", ack.reason),
                     Ok(Event::Incoming(Packet::SubAck(ack))) => format!("SubAck {:?}", ack.return_codes),
+                    Ok(Event::Incoming(Packet::PubRec(ack))) => format!("PubRec {:?}", ack.reason),
+                    Ok(Event::Incoming(Packet::PubComp(_))) => "PubComp".into(),
                     Ok(_) => continue,
                     Err(error) => format!("End {error:?}"),
                 };

@@ -1,6 +1,6 @@
 //! MQTT 3.1.1. It has no words for a refusal after CONNACK: the connection is closed.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use ntex::time::Seconds;
 use ntex_mqtt::{
@@ -11,7 +11,7 @@ use schemas::door::Login;
 
 use super::{
     front::{Closed, Visit},
-    session::{Conn, Message, Taken},
+    session::{Conn, Entered, Message, Taken, Wish},
 };
 
 type Session = v3::Session<Rc<Conn>>;
@@ -23,6 +23,7 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
+        certified: visit.certified(),
     };
     let Some(principal) = visit.gate.login(&login, visit.peer) else {
         return Ok(request.bad_username_or_pwd());
@@ -34,7 +35,9 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
         content_type: None,
         payload: bytes::Bytes::copy_from_slice(&will.message),
     });
-    let Some((conn, bye)) = Conn::enter(&visit, principal, &client_id, will).await else {
+    let expiry = if packet.clean_session { Duration::ZERO } else { visit.gate.settings.session_expiry };
+    let wish = Wish { clean: packet.clean_session, expiry, will_delay: Duration::ZERO };
+    let Some(Entered { conn, bye, resumed }) = Conn::enter(&visit, principal, &client_id, will, wish).await else {
         return Ok(request.service_unavailable());
     };
     let sink = request.sink();
@@ -43,7 +46,7 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
             sink.close();
         }
     });
-    let ack = request.ack(conn, false);
+    let ack = request.ack(conn, resumed);
     Ok(if keep_alive == 0 { ack.idle_timeout(Seconds(u16::MAX)) } else { ack })
 }
 
@@ -66,15 +69,23 @@ pub(super) async fn protocol(session: &Session, message: ProtocolMessage) -> Res
     Ok(match message {
         ProtocolMessage::Subscribe(mut subscribe) => {
             for mut wish in subscribe.iter_mut() {
-                if session.may_subscribe(wish.topic()) {
-                    wish.confirm(wish.qos().min(QoS::AtLeastOnce));
-                } else {
-                    wish.fail();
+                match session.may_subscribe(wish.topic()) {
+                    Ok(()) => {
+                        let qos = wish.qos().min(QoS::AtLeastOnce);
+                        wish.confirm(qos);
+                        session.subscribe(session.sink().clone(), qos);
+                    }
+                    Err(_) => wish.fail(),
                 }
             }
             subscribe.ack()
         }
-        ProtocolMessage::Unsubscribe(unsubscribe) => unsubscribe.ack(),
+        ProtocolMessage::Unsubscribe(unsubscribe) => {
+            for filter in unsubscribe.iter() {
+                session.unsubscribe(filter);
+            }
+            unsubscribe.ack()
+        }
         ProtocolMessage::Disconnect(disconnect) => {
             session.forget_will();
             disconnect.ack()

@@ -1,20 +1,23 @@
 //! MQTT 5. Every refusal has a reason code and, where it helps, a reason string.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use ntex::util::ByteString;
 use ntex_mqtt::{
     Control, QoS,
     v5::{
         self, Connect, ConnectAck, ProtocolMessage, ProtocolMessageAck, Publish, PublishAck,
-        codec::{self, ConnectAckReason, Disconnect, DisconnectReasonCode, PublishAckReason, SubscribeAckReason},
+        codec::{
+            self, ConnectAckReason, Disconnect, DisconnectReasonCode, PublishAckReason, SubscribeAckReason,
+            UnsubscribeAckReason,
+        },
     },
 };
 use schemas::{door::Login, reject::RejectReason};
 
 use super::{
     front::{Closed, Visit},
-    session::{Bye, Conn, Message, Taken},
+    session::{Bye, Conn, Entered, Message, NotYours, Taken, Wish},
 };
 
 type Session = v5::Session<Rc<Conn>>;
@@ -34,6 +37,7 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
         client_id: &packet.client_id,
         user_name: packet.username.as_deref(),
         password: packet.password.as_deref(),
+        certified: visit.certified(),
     };
     let Some(principal) = visit.gate.login(&login, visit.peer) else {
         return Ok(refuse(request, ConnectAckReason::BadUserNameOrPassword, "user name or password is wrong"));
@@ -41,18 +45,18 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
     if packet.auth_method.is_some() {
         return Ok(refuse(request, ConnectAckReason::BadAuthenticationMethod, "log in with user name and password"));
     }
-    if packet.last_will.as_ref().is_some_and(|will| will.qos > QoS::AtLeastOnce) {
-        return Ok(refuse(request, ConnectAckReason::QosNotSupported, "a will may have QoS 0 or 1"));
-    }
     let client_id = packet.client_id.clone();
     let keep_alive = packet.keep_alive;
-    let wants_session = packet.session_expiry_interval_secs > 0;
+    let asked = Duration::from_secs(packet.session_expiry_interval_secs.into());
+    let granted = asked.min(visit.gate.settings.session_expiry);
+    let delay = packet.last_will.as_ref().and_then(|will| will.will_delay_interval_sec).unwrap_or(0);
+    let wish = Wish { clean: packet.clean_start, expiry: granted, will_delay: Duration::from_secs(delay.into()) };
     let will = packet.last_will.as_ref().map(|will| Message {
         topic: will.topic.to_string(),
         content_type: will.content_type.as_ref().map(|kind| kind.to_string()),
         payload: bytes::Bytes::copy_from_slice(&will.message),
     });
-    let Some((conn, bye)) = Conn::enter(&visit, principal, &client_id, will).await else {
+    let Some(Entered { conn, bye, resumed }) = Conn::enter(&visit, principal, &client_id, will, wish).await else {
         return Ok(refuse(request, ConnectAckReason::ServerUnavailable, "the gateway stops"));
     };
     let sink = request.sink();
@@ -67,8 +71,9 @@ pub(super) async fn connect(request: Connect<Rc<Visit>>) -> Result<ConnectAck<Rc
     let assigned = client_id.is_empty().then(|| ByteString::from(conn.client_id()));
     let ack = request.ack(conn).with(|ack| {
         ack.assigned_client_id = assigned;
-        // A session ends with its connection; so does the wait of a delayed will.
-        ack.session_expiry_interval_secs = wants_session.then_some(0);
+        ack.session_present = resumed;
+        ack.session_expiry_interval_secs =
+            (granted < asked).then(|| u32::try_from(granted.as_secs()).unwrap_or(u32::MAX));
         ack.wildcard_subscription_available = false;
         ack.shared_subscription_available = false;
     });
@@ -104,16 +109,34 @@ pub(super) async fn protocol(session: &Session, message: ProtocolMessage) -> Res
     Ok(match message {
         ProtocolMessage::Subscribe(mut subscribe) => {
             for mut wish in subscribe.iter_mut() {
-                if session.may_subscribe(wish.topic()) {
-                    wish.confirm(wish.options().qos.min(QoS::AtLeastOnce));
-                } else {
-                    wish.fail(SubscribeAckReason::NotAuthorized);
+                match session.may_subscribe(wish.topic()) {
+                    Ok(()) => {
+                        let qos = wish.options().qos.min(QoS::AtLeastOnce);
+                        wish.confirm(qos);
+                        session.subscribe(session.sink().clone(), qos);
+                    }
+                    Err(why) => wish.fail(match why {
+                        NotYours::Wildcard => SubscribeAckReason::WildcardSubscriptionsNotSupported,
+                        NotYours::Shared => SubscribeAckReason::SharedSubscriptionNotSupported,
+                        NotYours::Foreign => SubscribeAckReason::NotAuthorized,
+                        NotYours::NoTopic => SubscribeAckReason::TopicFilterInvalid,
+                    }),
                 }
             }
             subscribe.ack()
         }
-        ProtocolMessage::Unsubscribe(unsubscribe) => unsubscribe.ack(),
+        ProtocolMessage::Unsubscribe(mut unsubscribe) => {
+            for mut wish in unsubscribe.iter_mut() {
+                if !session.unsubscribe(wish.topic()) {
+                    wish.fail(UnsubscribeAckReason::NoSubscriptionExisted);
+                }
+            }
+            unsubscribe.ack()
+        }
         ProtocolMessage::Disconnect(disconnect) => {
+            if let Some(expiry) = disconnect.packet().session_expiry_interval_secs {
+                session.set_expiry(Duration::from_secs(expiry.into()));
+            }
             if disconnect.packet().reason_code != DisconnectReasonCode::DisconnectWithWillMessage {
                 session.forget_will();
             }

@@ -139,6 +139,33 @@ mod tests {
         assert_eq!(feed(&Whole::new(1000), &[endless, &[9]]), [endless, &[9]]);
     }
 
+    #[test]
+    fn fuzz_packets() {
+        const MOST: usize = 300;
+        let packet = |kind: u8, len: usize| {
+            let length = if len < 128 { vec![len as u8] } else { vec![(len % 128) as u8 | 0x80, (len / 128) as u8] };
+            [&[kind][..], &length, &vec![b'x'; len]].concat()
+        };
+        let valid = [
+            [packet(0x10, 40), packet(0x32, 200), packet(0xc0, 0), packet(0x32, 5)].concat(),
+            [packet(0x82, 30), packet(0x30, 1), packet(0x62, 2), packet(0xe0, 0)].concat(),
+            packet(0x32, 299),
+        ];
+        crate::fuzz::run("packets", &valid, |input, chance| {
+            let whole = Whole::new(MOST as u32);
+            let (mut gone, mut kept, mut at) = (Vec::new(), Vec::new(), 0);
+            while at < input.len() {
+                let end = (at + 1 + chance.below(80)).min(input.len());
+                kept.extend_from_slice(&input[at..end]);
+                at = end;
+                let ready = whole.ready(&kept);
+                gone.extend(kept.drain(..ready));
+                assert!(kept.len() <= MOST, "{} bytes are kept back", kept.len());
+                assert!([&gone[..], &kept].concat() == input[..at], "something is changed");
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn any_bytes_in_any_pieces_go_on_unchanged(

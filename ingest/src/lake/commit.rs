@@ -34,7 +34,7 @@ pub(super) struct Cut {
     pub(super) batches: Vec<RecordBatch>,
     /// Start of the chunk that brought the first of them; for the files' names.
     pub(super) start: LogOffset,
-    /// End of the last chunk pushed: the transaction.
+    /// End of the last chunk in it: the transaction.
     pub(super) end: LogOffset,
     /// How many.
     pub(super) rows: usize,

@@ -135,11 +135,21 @@ impl Shelf {
         })
     }
 
-    /// Takes all that is hot now for a commit; it stays visible as hot until [`Shelf::cool`].
-    pub(super) fn cut(&self) -> Vec<RecordBatch> {
+    /// Takes the oldest hot rows for a commit, about `most` bytes of them, and tells where those begin that are left;
+    /// none where all were taken. They stay visible as hot until [`Shelf::cool`]. Sorting and encoding take three times
+    /// the rows' memory, so it is this bound, not that of all hot rows, that counts most.
+    pub(super) fn cut(&self, most: usize) -> (Vec<RecordBatch>, Option<LogOffset>) {
         let mut rows = self.rows();
-        rows.cut = rows.batches.len();
-        rows.batches.iter().map(|stretch| stretch.batch.clone()).collect()
+        let mut bytes = 0;
+        let within = |stretch: &&Stretch| {
+            let first = bytes == 0;
+            bytes += stretch.bytes.max(1);
+            first || bytes <= most
+        };
+        let taken = Vec::from_iter(rows.batches.iter().take_while(within).map(|stretch| stretch.batch.clone()));
+        rows.cut = taken.len();
+        let left = rows.batches.get(rows.cut).map(|stretch| stretch.start);
+        (taken, left)
     }
 
     /// The rows of the last [`Shelf::cut`] are in `version`: both change in one step.

@@ -66,8 +66,9 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// A table is committed when it has this many hot rows.
     pub commit_rows: usize,
-    /// A table is committed when its hot rows take this much Arrow memory. All tables together may take four times as
-    /// much before the lake takes no more chunks.
+    /// A table is committed when its hot rows take this much Arrow memory, and so much at a time, which sorting and
+    /// encoding need three times more. All tables together may take four times as much before the lake takes no more
+    /// chunks: with the defaults 128 MiB, and 96 MiB for the commit.
     pub commit_bytes: usize,
     /// A checkpoint every so many versions: opening a table reads the log from the last one.
     pub checkpoint_every: u64,
@@ -81,7 +82,7 @@ impl Default for Settings {
         Self {
             commit_interval: Duration::from_secs(5),
             commit_rows: 200_000,
-            commit_bytes: 64 << 20,
+            commit_bytes: 32 << 20,
             checkpoint_every: 50,
             log_retention: Duration::from_secs(86_400),
         }

@@ -184,7 +184,12 @@ impl Lake {
         let (Some(slot), Some(shelf)) = (self.slots.get_mut(&name), self.hot.0.get(&name)) else { return false };
         let Some(mut table) = slot.table.take() else { return false };
         let start = shelf.waiting().map_or(end, |waiting| waiting.start);
-        let mut cut = slot.cut.take().unwrap_or_else(|| Cut::new(shelf.cut(), start, end));
+        let most = self.settings.commit_bytes;
+        let mut cut = slot.cut.take().unwrap_or_else(|| {
+            let (rows, left) = shelf.cut(most);
+            // A chunk is never parted: what is left begins with one.
+            Cut::new(rows, start, left.unwrap_or(end))
+        });
         task.spawn(async move {
             let started = Instant::now();
             let result = cut.commit(&mut table).await;

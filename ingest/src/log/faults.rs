@@ -208,7 +208,8 @@ async fn a_batch_that_cannot_be_synced_is_refused_as_a_whole() {
 #[tokio::test]
 async fn a_full_log_makes_appends_wait_until_space_is_released() {
     let dir = tempfile::tempdir().unwrap();
-    let small = Settings { segment_bytes: 1500, max_bytes: 6000, max_frame_bytes: 1000, queue_frames: 16 };
+    let small =
+        Settings { segment_bytes: 1500, max_bytes: 6000, max_frame_bytes: 1000, queue_frames: 16, reserve_bytes: 0 };
     let log = Log::open(dir.path(), &small, &mut Registry::default()).unwrap();
     let appending = {
         let log = log.clone();
@@ -239,7 +240,8 @@ async fn a_full_log_makes_appends_wait_until_space_is_released() {
 #[tokio::test]
 async fn a_full_log_still_takes_what_forewarn_itself_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let small = Settings { segment_bytes: 1500, max_bytes: 6000, max_frame_bytes: 1000, queue_frames: 16 };
+    let small =
+        Settings { segment_bytes: 1500, max_bytes: 6000, max_frame_bytes: 1000, queue_frames: 16, reserve_bytes: 0 };
     let log = Log::open(dir.path(), &small, &mut Registry::default()).unwrap();
     let devices = {
         let log = log.clone();
@@ -263,7 +265,8 @@ async fn a_full_log_still_takes_what_forewarn_itself_writes() {
 #[tokio::test]
 async fn closing_a_full_log_answers_those_who_wait() {
     let dir = tempfile::tempdir().unwrap();
-    let small = Settings { segment_bytes: 1500, max_bytes: 6000, max_frame_bytes: 1000, queue_frames: 16 };
+    let small =
+        Settings { segment_bytes: 1500, max_bytes: 6000, max_frame_bytes: 1000, queue_frames: 16, reserve_bytes: 0 };
     let log = Log::open(dir.path(), &small, &mut Registry::default()).unwrap();
     let appending = {
         let log = log.clone();

@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) sync_seconds: Histogram,
     pub(super) size_bytes: Gauge,
     pub(super) full: Gauge,
+    pub(super) reserve_bytes: Gauge,
     pub(super) torn_tail_bytes: Counter,
     pub(super) corrupt_frames: Counter,
 }
@@ -34,6 +35,7 @@ impl Metrics {
             sync_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             size_bytes: Gauge::default(),
             full: Gauge::default(),
+            reserve_bytes: Gauge::default(),
             torn_tail_bytes: Counter::default(),
             corrupt_frames: Counter::default(),
         };
@@ -54,6 +56,8 @@ impl Metrics {
         registry.register("forewarn_log_sync_duration_seconds", "Time that one fdatasync took", seconds.clone());
         registry.register("forewarn_log_size_bytes", "Bytes of all segments", size.clone());
         registry.register("forewarn_log_full", "1 while appends wait because the log holds max_bytes", full.clone());
+        let help = "Bytes of the log's reserve; 0 while it is given back to drain a full disk";
+        registry.register("forewarn_log_reserve_bytes", help, metrics.reserve_bytes.clone());
         metrics
     }
 }

@@ -39,9 +39,12 @@ mod damage;
 mod disk;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fuzz;
 mod metrics;
 mod reader;
 mod recover;
+mod reserve;
 mod scan;
 mod segment;
 mod shared;
@@ -65,6 +68,9 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// Above it appends wait until consumers have caught up and segments are released.
     pub max_bytes: u64,
+    /// Really allocated beside the segments, given back when the disk is full so that it can be drained, and made again
+    /// when there is room; 0 is none.
+    pub reserve_bytes: u64,
     /// The most frames that one sync serves: at 250 syncs per second two million frames per second. While more wait,
     /// those whose callers have gone are dropped.
     pub queue_frames: usize,
@@ -74,7 +80,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, max_bytes: 8 << 30, queue_frames: 8192, max_frame_bytes: 2 << 20 }
+        Self {
+            segment_bytes: 64 << 20,
+            max_bytes: 8 << 30,
+            // A commit of every table, a checkpoint, the service database's log: each some megabytes.
+            reserve_bytes: 64 << 20,
+            queue_frames: 8192,
+            max_frame_bytes: 2 << 20,
+        }
     }
 }
 
@@ -232,6 +245,11 @@ impl Log {
     /// Why appending does not work at present, if so: full, failing or closed.
     pub fn trouble(&self) -> Option<String> {
         lock(&self.0.shared.state).trouble.clone()
+    }
+
+    /// Which limit is behind the trouble, if one is: `log` (it is full) or `disk`.
+    pub fn limit(&self) -> Option<&'static str> {
+        lock(&self.0.shared.state).limit
     }
 
     /// Bytes of all segments.

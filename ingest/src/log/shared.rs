@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) segments: VecDeque<Segment>,
     pub(super) durable: u64,
     pub(super) trouble: Option<String>,
+    /// Which limit is behind the trouble: `log` or `disk`.
+    pub(super) limit: Option<&'static str>,
     /// From, to.
     damage: BTreeMap<u64, u64>,
 }

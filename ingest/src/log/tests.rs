@@ -26,7 +26,7 @@ pub(super) fn frame(n: u64) -> Frame {
 }
 
 pub(super) fn settings(segment_bytes: u64) -> Settings {
-    Settings { segment_bytes, ..Settings::default() }
+    Settings { segment_bytes, reserve_bytes: 0, ..Settings::default() }
 }
 
 pub(super) fn open(dir: &Path, segment_bytes: u64) -> Log {
@@ -232,7 +232,8 @@ async fn a_reader_far_behind_reads_in_order_or_is_told_what_is_gone() {
 #[tokio::test]
 async fn frames_of_callers_who_gave_up_do_not_pile_up() {
     let dir = tempfile::tempdir().unwrap();
-    let small = Settings { segment_bytes: 1500, max_bytes: 5096, max_frame_bytes: 1000, queue_frames: 8 };
+    let small =
+        Settings { segment_bytes: 1500, max_bytes: 5096, max_frame_bytes: 1000, queue_frames: 8, reserve_bytes: 0 };
     let log = Log::open(dir.path(), &small, &mut Registry::default()).unwrap();
     let first = tokio::spawn({
         let log = log.clone();

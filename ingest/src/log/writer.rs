@@ -9,7 +9,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use schemas::id::LogOffset;
@@ -17,6 +17,7 @@ use schemas::id::LogOffset;
 use super::{
     LogError,
     disk::{Disk, Sink},
+    reserve::{Reserve, is_full},
     segment::{HEADER_BYTES, Head, Header},
     shared::{Queue, Segment, Shared, Waiting, lock},
 };
@@ -58,6 +59,9 @@ pub(super) struct Writer {
     /// After the last frame; less than `next` where offsets were left out behind a damaged tail.
     previous_end: u64,
     failed: bool,
+    reserve: Reserve,
+    /// When the spent reserve was last tried to be made again.
+    tried: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -77,7 +81,20 @@ fn at(path: &Path) -> impl Fn(io::Error) -> Failure {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, disk: Box<dyn Disk>, previous_end: u64) -> Self {
         let next = lock(&shared.state).durable;
-        Self { shared, disk, active: None, next, previous_end, failed: false, buffer: Vec::new() }
+        let reserve = Reserve::open(&shared.dir, shared.settings.reserve_bytes);
+        let writer = Self {
+            shared,
+            disk,
+            active: None,
+            next,
+            previous_end,
+            failed: false,
+            reserve,
+            tried: None,
+            buffer: Vec::new(),
+        };
+        writer.measure_reserve();
+        writer
     }
 
     /// Begins a segment now rather than with the first frame.
@@ -102,7 +119,7 @@ impl Writer {
                     }
                 },
                 Turn::Retry => {
-                    if self.create().is_ok() {
+                    if self.restock() && self.create().is_ok() {
                         tracing::info!("the log can be written again");
                         self.recovered();
                     }
@@ -183,20 +200,72 @@ impl Writer {
         if self.shared.metrics.full.set(1) == 0 {
             tracing::warn!(log.bytes = size, log.max_bytes = most, "the log is full: appends wait");
         }
-        lock(&self.shared.state).trouble = Some(format!(
+        let mut state = lock(&self.shared.state);
+        state.limit = Some("log");
+        state.trouble = Some(format!(
             "the log is full: it holds {size} bytes of max_bytes = {most}; appends wait until consumers have caught up"
         ));
     }
 
     fn recovered(&mut self) {
+        if self.reserve.spent() {
+            // An alarm was written; devices' frames wait for the reserve.
+            return;
+        }
         self.failed = false;
-        lock(&self.shared.state).trouble = None;
+        let mut state = lock(&self.shared.state);
+        (state.trouble, state.limit) = (None, None);
+        drop(state);
         if self.shared.metrics.full.set(0) == 1 {
             tracing::info!("the log has room again");
         }
     }
 
+    fn measure_reserve(&self) {
+        let bytes = if self.reserve.held() { self.shared.settings.reserve_bytes } else { 0 };
+        self.shared.metrics.reserve_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Whether devices' frames may be written: makes a spent reserve again if there is room, tried now and then.
+    #[allow(clippy::disallowed_methods, reason = "spaces out attempts")]
+    fn restock(&mut self) -> bool {
+        if !self.reserve.spent() {
+            return true;
+        }
+        let now = Instant::now();
+        if self.tried.is_some_and(|tried| now.duration_since(tried) < RETRY) {
+            return false;
+        }
+        self.tried = Some(now);
+        if self.reserve.make().is_err() {
+            return false;
+        }
+        tracing::info!("there is room again: the log's reserve is made anew");
+        self.tried = None;
+        self.measure_reserve();
+        true
+    }
+
+    /// Refuses devices' frames while the reserve is spent.
+    fn admitted(&mut self, batch: Vec<Waiting>) -> Vec<Waiting> {
+        if self.restock() {
+            return batch;
+        }
+        let (admitted, refused): (Vec<_>, Vec<_>) = batch.into_iter().partition(|waiting| waiting.internal);
+        self.shared.metrics.failed_frames.inc_by(refused.len() as u64);
+        let source = Arc::new(io::Error::from(io::ErrorKind::StorageFull));
+        for waiting in refused {
+            let path = self.reserve.path().to_owned();
+            waiting.answer(Err(LogError::Write { path, source: source.clone() }));
+        }
+        admitted
+    }
+
     fn append(&mut self, batch: Vec<Waiting>) {
+        let batch = self.admitted(batch);
+        if batch.is_empty() {
+            return;
+        }
         match self.write(&batch) {
             Ok(bytes) => {
                 let first = self.next;
@@ -306,7 +375,14 @@ impl Writer {
         }
         self.shared.metrics.failed_frames.inc_by(batch.len() as u64);
         tracing::error!(path = %path.display(), %error, frames = batch.len(), "cannot write the log; nothing of it is acknowledged");
-        lock(&self.shared.state).trouble = Some(format!("write the log file {}: {error}", path.display()));
+        if is_full(&error) {
+            self.reserve.spend();
+            self.measure_reserve();
+        }
+        let mut state = lock(&self.shared.state);
+        state.limit = Some("disk");
+        state.trouble = Some(format!("write the log file {}: {error}", path.display()));
+        drop(state);
         let source = Arc::new(error);
         for waiting in batch {
             waiting.answer(Err(LogError::Write { path: path.clone(), source: source.clone() }));

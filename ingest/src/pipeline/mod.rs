@@ -86,8 +86,9 @@ impl Default for Settings {
             // Decoding a chunk takes some ten milliseconds, and its rows fill the CPU's cache.
             chunk_frames: 4096,
             chunk_bytes: 4 << 20,
-            // Enough that a consumer never waits for the reader; few enough to stay below 100 MiB.
-            queue_chunks: 4,
+            // One at hand while the next is made. Of full chunks (65,536 rows) each takes some 10 MiB, and consumers may be
+            // apart by as many as both queues hold.
+            queue_chunks: 2,
             checkpoint_interval: Duration::from_secs(5),
             // A device whose clock was set to summer time by mistake.
             future_tolerance: Duration::from_secs(3600),

@@ -28,7 +28,7 @@ struct House {
 impl House {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let segments = log::Settings { segment_bytes: 4096, ..log::Settings::default() };
+        let segments = log::Settings { segment_bytes: 4096, reserve_bytes: 0, ..log::Settings::default() };
         let log = Log::open(&dir.path().join("log"), &segments, &mut Registry::default()).unwrap();
         let settings =
             Settings { chunk_frames: 7, queue_chunks: 1, checkpoint_interval: Duration::ZERO, ..Settings::default() };

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::Deserialize;
 
 use super::{
-    COSTS, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Rule,
+    COSTS, Command, Component, Fault, HORIZON, Metric, MetricType, Part, Profile, ProfileError, Rule,
     indicator::{self, IndicatorFile},
     rule::{AnomalyFile, Parts, RuleFile},
 };
@@ -43,6 +43,8 @@ struct File {
     indicators: Vec<IndicatorFile>,
     #[serde(default, rename = "anomaly")]
     anomalies: Vec<AnomalyFile>,
+    #[serde(default, rename = "command")]
+    commands: Vec<Command>,
 }
 
 #[derive(Deserialize)]
@@ -193,6 +195,15 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
         }
         rules.push(rule);
     }
+    let mut seen = BTreeSet::new();
+    for command in &file.commands {
+        if !snake(&command.name) || !seen.insert(&command.name) {
+            return Err(illegal(
+                &format!("command {}", command.name),
+                "the name is of a-z 0-9 _, first a letter, and stands once".into(),
+            ));
+        }
+    }
     let mut indicators: Vec<indicator::Indicator> = Vec::new();
     for entry in file.indicators {
         let key = format!("indicator {}", entry.metric);
@@ -232,6 +243,7 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             })
             .collect(),
         rules,
+        commands: file.commands,
         indicators,
     })
 }

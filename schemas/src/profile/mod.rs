@@ -111,6 +111,16 @@ pub struct Fault {
     pub customer_text: String,
 }
 
+/// A command that the device understands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// As in the payload, such as `self_test`.
+    pub name: String,
+    /// For the agent.
+    pub title: String,
+}
+
 /// Everything known of a kind of device.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Profile {
@@ -132,6 +142,8 @@ pub struct Profile {
     pub faults: Vec<Fault>,
     /// What watches it, `[[anomaly]]` included.
     pub rules: Vec<Rule>,
+    /// What it can be told; nothing else is sent to it.
+    pub commands: Vec<Command>,
     /// What models look at.
     pub indicators: Vec<Indicator>,
 }
@@ -150,6 +162,11 @@ impl Profile {
     /// A fault code.
     pub fn fault(&self, code: &str) -> Option<&Fault> {
         self.faults.iter().find(|fault| fault.code == code)
+    }
+
+    /// A command by name.
+    pub fn command(&self, name: &str) -> Option<&Command> {
+        self.commands.iter().find(|command| command.name == name)
     }
 
     /// A component by name.

@@ -57,6 +57,8 @@ pub(super) fn profiles(metrics: &[(&str, MetricType)]) -> Profiles {
         components: Vec::new(),
         faults: Vec::new(),
         rules: Vec::new(),
+        commands: Vec::new(),
+        indicators: Vec::new(),
     });
     profiles
 }
