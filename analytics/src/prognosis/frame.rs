@@ -8,7 +8,7 @@
 //! Polars has its own Arrow (pitfalls 1.8): both sides have the two structs of the C Data Interface, so a column is
 //! exported by one and imported by the other. Text is the exception: Polars keeps views and makes them when it imports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch},
@@ -58,7 +58,7 @@ pub fn days(
 ) -> Result<BTreeMap<String, Days>, PrognosisError> {
     let mut frame: Option<DataFrame> = None;
     for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        let next = import(batch, known)?;
+        let next = import(batch, channels, known)?;
         match &mut frame {
             Some(frame) => {
                 frame.vstack_mut(&next).map_err(FrameError::from)?;
@@ -72,7 +72,7 @@ pub fn days(
 
 /// A batch as Polars sees it, with the day of each reading and the landmark at which it was known; instants become
 /// integers.
-fn import(batch: &RecordBatch, known: Known) -> Result<DataFrame, PrognosisError> {
+fn import(batch: &RecordBatch, channels: &[Channel], known: Known) -> Result<DataFrame, PrognosisError> {
     let (event, arrival) = (store::integers(batch, "event_time")?, store::integers(batch, "arrival_time")?);
     let (event, arrival) = (event.as_primitive::<Int64Type>(), arrival.as_primitive::<Int64Type>());
     let known_at = |(event, arrival): (&i64, &i64)| match known {
@@ -84,14 +84,12 @@ fn import(batch: &RecordBatch, known: Known) -> Result<DataFrame, PrognosisError
     let mut columns = Vec::with_capacity(batch.num_columns() + 2);
     columns.push(Column::new("day".into(), &day));
     columns.push(Column::new("known".into(), &known));
-    for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
-        let column = match field.name().as_str() {
-            "event_time" => store::integers(batch, "event_time")?,
-            "arrival_time" => store::integers(batch, "arrival_time")?,
-            _ => column.clone(),
-        };
-        columns.push(Column::from(handed_over(field.name(), &column)?));
+    let needed: BTreeSet<&str> = channels.iter().flat_map(Channel::metrics).chain(["device_id", "late"]).collect();
+    for name in needed {
+        let column = batch.column_by_name(name).ok_or_else(|| PrognosisError::Column { column: name.into() })?;
+        columns.push(Column::from(handed_over(name, column)?));
     }
+    columns.push(Column::from(handed_over("event_time", &store::integers(batch, "event_time")?)?));
     Ok(DataFrame::new(batch.num_rows(), columns).map_err(FrameError::from)?)
 }
 

@@ -125,7 +125,9 @@ impl History {
             readings: 0,
             left_out: 0,
         };
-        let landmarks = history.landmarks(first + 1, last, settings.max_rows);
+        // A day is over when somebody saw its end: the clock that asks, or else a later reading.
+        let seen = until.unwrap_or(extent.last);
+        let landmarks = history.landmarks(first + 1, last, seen, settings.max_rows);
         let per_device = extent.rows / history.devices.len().max(1) as u64 + 1;
         let block = usize::try_from((BLOCK_ROWS / per_device).max(1)).unwrap_or(usize::MAX);
         for start in (0..history.devices.len()).step_by(block) {
@@ -153,10 +155,9 @@ impl History {
         Ok(Some(history))
     }
 
-    /// Landmarks whose rows fit, the newest ones.
-    fn landmarks(&mut self, first: i32, last: i32, max_rows: usize) -> std::ops::RangeInclusive<i32> {
-        // The landmark of a day that is not over would see half of it.
-        let last = last.min(daily::landmark_after(self.end.micros() + 1) - 1);
+    /// Landmarks of days that were over when `seen`, as many of the newest as fit.
+    fn landmarks(&mut self, first: i32, last: i32, seen: Instant, max_rows: usize) -> std::ops::RangeInclusive<i32> {
+        let last = last.min(daily::landmark_after(seen.micros().saturating_add(1)) - 1);
         let most = i32::try_from(max_rows / self.devices.len().max(1)).unwrap_or(i32::MAX).max(1);
         let begin = first.max(last.saturating_sub(most - 1));
         self.left_out = u64::try_from(begin - first).unwrap_or(0) * self.devices.len() as u64;
