@@ -363,9 +363,9 @@ proptest! {
             match *told {
                 Told::Alarm(nth, minute) => world.alarms(&[alarm(device(nth), minute)]).await,
                 Told::Advisory(nth, minute, p) => {
-                    // One model says one thing of one time.
+                    // One model says one thing of one device at one time.
                     let mut said = advisory(device(nth), minute, p);
-                    said.advisory_id = format!("{:032x}", minute * 1000 + (p * 100.0) as u64);
+                    said.advisory_id = format!("{:032x}", (nth as u64 * 100 + minute) * 1000 + (p * 100.0) as u64);
                     world.advise(&[said]).await;
                 }
             }
