@@ -1,7 +1,7 @@
 //! How fast a value changes: a robust slope over the last readings of one device.
 //!
 //! In: readings in the order of their event times. Out: the slope, once the window holds enough. Promise: bounded: at
-//! most [`BUCKETS`] means of 32 bytes, whatever the cadence. Never: a slope from a moment's noise.
+//! most `BUCKETS` means of 32 bytes, whatever the cadence. Never: a slope from a moment's noise.
 //!
 //! The window is cut into buckets of event time, each the mean of its readings; the slope is the median of the slopes
 //! between all pairs of buckets (Theil 1950, Sen 1968). Up to 29 of 100 buckets may be wild and do not move it, which a

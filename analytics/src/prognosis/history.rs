@@ -6,7 +6,7 @@
 //! been seen then. Never: more than [`super::Settings::max_rows`] rows; the oldest landmarks are left out beyond it, and
 //! counted.
 //!
-//! Memory: readings are read in blocks of whole devices of at most [`BLOCK_ROWS`] readings; what stays is a row of
+//! Memory: readings are read in blocks of whole devices of at most `BLOCK_ROWS` readings; what stays is a row of
 //! features, eight bytes a number.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};

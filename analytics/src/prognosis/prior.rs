@@ -5,9 +5,9 @@
 //! a device that does not move towards the threshold gets 0; nobody gets more than the fleet's trust. Never: a day that
 //! was not known at the landmark.
 //!
-//! The trend is a straight line through the daily means of the last [`TREND_DAYS`] days (Theil-Sen, by
+//! The trend is a straight line through the daily means of the last `TREND_DAYS` days (Theil-Sen, by
 //! [`foresight::degrade`]). Straight, because wear that bends upwards arrives earlier than a line says: the answer errs
-//! to the late side. Trust is the mean of a Beta distribution: [`PRIOR`] before anybody looked, then what visits found.
+//! to the late side. Trust is the mean of a Beta distribution: `PRIOR` before anybody looked, then what visits found.
 
 use foresight::{
     daily::{self, Days},

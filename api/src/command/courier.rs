@@ -2,7 +2,7 @@
 //!
 //! In: the connections of devices that ask for commands; receipts. Out: commands, one at a time for each device.
 //! Promise: a receipt is in the database before the device's next command is given out; commands that another process
-//! took orders for are found within [`LOOK`]. Never: a payload in memory that nobody is delivering.
+//! took orders for are found within `LOOK`. Never: a payload in memory that nobody is delivering.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -228,7 +228,7 @@ pub enum PatchError {
     Db(#[from] sqlx::Error),
 }
 
-/// Changes a problem. The tickets of one that ends are given back by [`release`].
+/// Changes a problem. The tickets of one that ends are given back by `release`.
 pub async fn patch(
     pool: &SqlitePool,
     tenant: &TenantId,

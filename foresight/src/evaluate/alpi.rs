@@ -4,7 +4,7 @@
 //! F1 over the sets of output codes, and the same of persistence (say the input set) on the same rows. Code 0 is also
 //! padding and is counted nowhere. Promise: no window of the training shares an instant with one of the test.
 //!
-//! The rows of a machine are not in order of time from first to last: windows were cut [`PASSES`] times over the same
+//! The rows of a machine are not in order of time from first to last: windows were cut `PASSES` times over the same
 //! period, each time an hour later. A fold by place in the file would show the model the test's own hours.
 
 #[cfg(test)]

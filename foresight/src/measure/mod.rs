@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`nab`] | does a stream's alarm come early in the window of the anomaly, and seldom outside? |
 //! | [`ranking`] | do cases with the event stand above those without it? |
-//! | [`reliability`] | of all cases told 20 %, does the event come to a fifth? |
+//! | [`mod@reliability`] | of all cases told 20 %, does the event come to a fifth? |
 
 pub mod nab;
 pub mod ranking;

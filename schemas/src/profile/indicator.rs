@@ -10,7 +10,7 @@
 //! when = { metric = "drum_speed_rpm", at_least = 600 }
 //! ```
 //!
-//! A profile without any gets [`default_set`]. Windows are whole days, since models look once a day, at midnight UTC.
+//! A profile without any gets a default set. Windows are whole days, since models look once a day, at midnight UTC.
 
 use std::time::Duration;
 

@@ -122,7 +122,7 @@ fn failed(planted: &Planted, at: Instant) -> bool {
     planted.failure <= at
 }
 
-/// Expected calibration error of what was said, against failures within each horizon; and how many words that are. A word
+/// Expected calibration error of what was said, against failures of the component within each horizon; and how many words that are. A word
 /// whose horizon reaches beyond the end is left out whether it has come true or not: counting only those that have would
 /// make every probability look too low.
 pub(super) fn calibration(expected: &[Expected], planted: &[Planted], end: Instant) -> (Option<f64>, u64) {
@@ -132,9 +132,10 @@ pub(super) fn calibration(expected: &[Expected], planted: &[Planted], end: Insta
         if until > end {
             continue;
         }
+        let component = word.fault_key.split('/').next();
         let mut same = planted
             .iter()
-            .filter(|it| it.device_id.as_str() == word.device_id && it.fault_key.as_str() == word.fault_key);
+            .filter(|it| it.device_id.as_str() == word.device_id && Some(it.fault_key.component()) == component);
         said.push(word.probability);
         events.push(same.any(|it| it.failure > word.event_time && it.failure <= until));
     }

@@ -140,7 +140,7 @@ impl Appliance {
         messages
     }
 
-    /// What was repaired since this was last asked, and when: each at [`REPAIR`] after its failure.
+    /// What was repaired since this was last asked, and when: each at `REPAIR` after its failure.
     pub fn take_repaired(&mut self) -> Vec<(Instant, Planted)> {
         std::mem::take(&mut self.repaired)
     }
