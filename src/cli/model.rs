@@ -32,8 +32,12 @@ use crate::dev;
 /// Models that foretell failures.
 #[derive(Debug, Args)]
 pub(super) struct Model {
-    #[command(flatten)]
-    config: Config,
+    /// Settings in TOML.
+    #[arg(long, global = true, env = "FOREWARN_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where everything is kept [default: forewarn-data].
+    #[arg(long, global = true)]
+    data: Option<PathBuf>,
     /// Whose devices.
     #[arg(long, global = true, default_value = dev::TENANT)]
     tenant: TenantId,
@@ -127,7 +131,9 @@ struct Backtest {
 
 impl Model {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let settings = self.config.load(Vec::new())?.settings;
+        // Both may stand behind the sub-command, as they do where there is none.
+        let config = Config { config: self.config.clone(), data: self.data.clone() };
+        let settings = config.load(Vec::new())?.settings;
         let registry = Registry::new(&settings.data);
         let now = SystemClock.now();
         match &self.command {
