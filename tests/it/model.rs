@@ -65,7 +65,7 @@ async fn a_past_teaches_a_champion_that_speaks_and_a_visit_teaches_the_next() {
         let device = server.rows(newest).await;
         let outcome = json!({
             "device_id": device[0]["device_id"], "event_time": device[0]["event_time"], "profile": "washing_machine", "fault_key": "heater/scaling",
-            "disposition": "part_replaced", "outcome_id": "found-by-hand",
+            "disposition": "part_replaced", "part_replaced": "WM-HTR-1950", "outcome_id": "found-by-hand",
         });
         server.client.post("/v1/outcomes", &outcome).await.unwrap();
         until("the outcome to be a row", async || {
