@@ -43,6 +43,11 @@ pub fn word(
     let Occasion { tenant, profile, landmark, now } = *occasion;
     let target = &in_force.target;
     let device_id: DeviceId = finding.device.parse()?;
+    // A trend speaks of what its rule speaks of, so that rule and advisory meet on one ticket; a model of the component.
+    let fault_key = match (finding.method, &finding.way) {
+        (Method::Trend, Some((rule, _))) => profile.rules.get(*rule).map_or(&target.fault_key, |rule| &rule.fault_key),
+        _ => &target.fault_key,
+    };
     let spoke = if finding.shadow { &in_force.challenger } else { &in_force.champion };
     let version = spoke.as_ref().map_or(TREND, |model| model.1.version.as_str());
     let model = ModelVersion { name: format!("{}.{}", profile.name, target.fault_key), version: version.into() };
@@ -66,12 +71,12 @@ pub fn word(
         threshold * 100.0
     );
     Ok(Advisory {
-        advisory_id: Advisory::id(tenant, &device_id, &target.fault_key, event_time, &model),
+        advisory_id: Advisory::id(tenant, &device_id, fault_key, event_time, &model),
         tenant: tenant.clone(),
         device_id,
         profile: profile.name.clone(),
         firmware: None,
-        fault_key: target.fault_key.clone(),
+        fault_key: fault_key.clone(),
         component: target.component.clone(),
         event_time,
         advisory_reporting_time: now,
