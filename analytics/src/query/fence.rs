@@ -19,6 +19,7 @@ use datafusion::{
     common::{internal_datafusion_err, internal_err, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
+    logical_expr::{Expr, col, lit},
     physical_expr::{EquivalenceProperties, PhysicalExpr},
     physical_plan::{
         DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties as _, PlanProperties,
@@ -30,6 +31,11 @@ use schemas::id::TenantId;
 
 /// The column that says whose a row is.
 pub(super) const TENANT: &str = "tenant";
+
+/// Whether a row is the tenant's, as a filter that leaves out what it can.
+pub(super) fn is(tenant: &TenantId) -> Expr {
+    col(TENANT).eq(lit(tenant.as_str()))
+}
 
 /// How a stored batch becomes a shown one.
 #[derive(Debug, Clone)]

@@ -9,26 +9,23 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::{
-    catalog::{Session, TableProvider},
-    common::internal_datafusion_err,
+    catalog::Session,
     error::Result,
-    logical_expr::{Expr, col, lit},
-    physical_plan::ExecutionPlan,
+    execution::object_store::ObjectStoreUrl,
+    logical_expr::Expr,
+    object_store::{self, ObjectMeta},
 };
-use deltalake_core::{
-    DeltaTable, DeltaTableBuilder, DeltaTableError,
-    delta_datafusion::{DeltaScanConfig, DeltaScanNext},
-};
+use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use schemas::{
     door::{TableSnapshot, TableSource},
     id::TenantId,
-    table::TableName,
+    table::{PARTITION, TableName},
 };
 use url::Url;
 
-use super::fence::TENANT;
+use super::files::{File, Files, Scans};
 
 /// Versions of a table kept open: the newest, and those of queries planned just before it came.
 const VERSIONS_KEPT: usize = 3;
@@ -110,48 +107,55 @@ fn open_error(location: &Url, source: DeltaTableError) -> LakeError {
 }
 
 /// A table at one version.
+#[derive(Debug)]
 pub(super) struct Cold {
     table: DeltaTable,
-    rows: DeltaScanNext,
+    files: Files,
 }
 
 impl Cold {
     fn new(table: &DeltaTable) -> Result<Self, DeltaTableError> {
-        let mut config = DeltaScanConfig::new().with_wrap_partition_values(false).with_parquet_pushdown(true);
-        // As stored, so that filters compare equal types.
-        config.schema_force_view_types = false;
-        let snapshot = table.snapshot()?.snapshot().clone();
-        Ok(Self { table: table.clone(), rows: DeltaScanNext::new(snapshot, config)? })
+        let root = table.log_store().root_url().clone();
+        let store = ObjectStoreUrl::parse(&root[..url::Position::BeforePath])
+            .map_err(|error| DeltaTableError::Generic(error.to_string()))?;
+        let folder = object_store::path::Path::from_url_path(root.path())
+            .map_err(|error| DeltaTableError::Generic(error.to_string()))?;
+        let log = table.snapshot()?.log_data();
+        let files = log.iter().map(|file| {
+            let meta = ObjectMeta {
+                location: file.object_store_path().parts().fold(folder.clone(), |path, part| path.join(part)),
+                size: u64::try_from(file.size()).unwrap_or_default(),
+                last_modified: file.modification_datetime()?,
+                e_tag: None,
+                version: None,
+            };
+            let date = file.partition_values_map().remove(PARTITION).flatten();
+            Ok(Arc::new(File::new(meta, date.as_deref(), file.stats().as_deref())))
+        });
+        let files = Files { store, files: files.collect::<Result<_, DeltaTableError>>()? };
+        Ok(Self { table: table.clone(), files })
     }
 
-    /// Reads the shown columns and the tenant's, leaving out files and pages without rows of the tenant that match;
-    /// other rows may still come out. `table` is the whole table's schema: a filter on a column that is stored
-    /// differently is left to whoever stands above.
-    pub(super) async fn scan(
+    /// As stored.
+    fn schema(&self) -> Result<SchemaRef, DeltaTableError> {
+        Ok(self.table.snapshot()?.snapshot().arrow_schema())
+    }
+
+    /// Plans the reading of the shown columns, leaving out files and pages without rows of the tenant that match;
+    /// other rows may still come out. `table` is the whole table's schema.
+    pub(super) fn scan(
         &self,
         session: &dyn Session,
         shown: &Schema,
-        table: &Schema,
+        table: &SchemaRef,
         filters: &[Expr],
         tenant: &TenantId,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let stored = self.rows.schema();
-        let mut columns: Vec<usize> =
-            shown.fields().iter().filter_map(|field| stored.index_of(field.name()).ok()).collect();
-        let whose =
-            stored.index_of(TENANT).map_err(|_| internal_datafusion_err!("the Delta table has no column {TENANT}"))?;
-        if !columns.contains(&whose) {
-            columns.push(whose);
+    ) -> Result<Scans> {
+        if self.table.log_store().root_url().scheme() != "file" {
+            let store = self.table.log_store().root_object_store(None);
+            session.runtime_env().register_object_store(self.files.store.as_ref(), store);
         }
-        let same = |name: &str| match (stored.field_with_name(name), table.field_with_name(name)) {
-            (Ok(stored), Ok(shown)) => stored.data_type() == shown.data_type(),
-            _ => false,
-        };
-        let usable = filters.iter().filter(|filter| filter.column_refs().iter().all(|column| same(&column.name)));
-        let mut filters: Vec<Expr> = usable.cloned().collect();
-        filters.push(col(TENANT).eq(lit(tenant.as_str())));
-        self.table.update_datafusion_session(session)?;
-        self.rows.scan(session, Some(&columns), &filters, None).await
+        self.files.scan(session, shown, table, filters, tenant)
     }
 }
 
@@ -190,7 +194,7 @@ async fn read_all(root: &Path) -> Result<BTreeMap<TableName, TableSnapshot>, Lak
         let Ok(location) = Url::from_directory_path(&folder) else { continue };
         let table = open(&location, None, None).await.map_err(|source| open_error(&location, source))?;
         let cold = Cold::new(&table).map_err(|source| open_error(&location, source))?;
-        let (version, schema) = (table.version(), cold.rows.schema());
+        let (version, schema) = (table.version(), cold.schema().map_err(|source| open_error(&location, source))?);
         tables.insert(name, TableSnapshot { location, version, schema, hot: Vec::new() });
     }
     Ok(tables)

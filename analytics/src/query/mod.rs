@@ -7,13 +7,14 @@
 //! a file named by the analyst.
 //!
 //! The way of a query: `policy` admits the statement, `catalog` shows the tables, `table` joins `lake` (Delta
-//! at the snapshot's version) and hot batches, `fence` lets only the tenant's rows out, `run` drives it under its
+//! at the snapshot's version; `files` are its Parquet files) and hot batches, `fence` lets only the tenant's rows out, `run` drives it under its
 //! limits, `problem` words what went wrong. Beside it, [`Expression`] is one SQL expression for a rule.
 
 mod catalog;
 mod explain;
 mod expression;
 mod fence;
+mod files;
 mod lake;
 mod metrics;
 mod policy;
@@ -267,6 +268,8 @@ fn config(settings: &Settings) -> SessionConfig {
     options.optimizer.prefer_hash_join = false;
     // Plain strings, as in the tables' schema; views would have to be cast back.
     options.execution.parquet.schema_force_view_types = false;
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
     options.sql_parser.map_string_types_to_utf8view = false;
     // A sort keeps this much back for merging what it spilled; the default of 10 MiB per partition is a large part of
     // a query's share.

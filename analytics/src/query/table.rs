@@ -85,9 +85,12 @@ impl TableProvider for Table {
             let cold = self.lake.at(&self.snapshot.location, version).await;
             let cold = cold.map_err(|error| DataFusionError::External(Box::new(error)))?;
             let filters: Vec<Expr> = filters.iter().filter(|filter| cannot_fail(filter)).cloned().collect();
-            let scan = cold.scan(session, &shown, &self.snapshot.schema, &filters, &self.tenant).await?;
-            let shape = Shape::new(&scan.schema(), Arc::clone(&shown), &self.tenant)?;
-            parts.push(Arc::new(Fence::new(scan, shape)));
+            let scans = cold.scan(session, &shown, &self.snapshot.schema, &filters, &self.tenant)?;
+            parts.extend(scans.own);
+            if let Some(scan) = scans.mixed {
+                let shape = Shape::new(&scan.schema(), Arc::clone(&shown), &self.tenant)?;
+                parts.push(Arc::new(Fence::new(scan, shape)));
+            }
         }
         if !self.snapshot.hot.is_empty() {
             let hot: Arc<dyn PartitionStream> = Arc::new(Hot::new(&self.snapshot.hot, &shown, &self.tenant)?);

@@ -117,3 +117,27 @@ async fn a_filter_that_can_fail_meets_only_own_rows() {
     }
     assert_eq!(ask(&engine, "select sum(cast(code as int)), max(100 / cast(code as int)) from fault").await, ["14|14"]);
 }
+
+#[tokio::test]
+async fn a_file_of_one_tenant_needs_no_fence_and_is_not_there_for_others() {
+    let world = World::new().await;
+    let schema = faults();
+    let root = world.folder.path().canonicalize().unwrap();
+    let location = writing::create(&root.join("one"), &schema).await;
+    writing::append(&location, batch(&schema, &[fault("acme", "d1", "E21", "2026-11-20")])).await;
+    let rows = [fault("globex", "g1", "SECRET-1", "2026-11-21"), fault("globex", "g2", "SECRET-2", "2026-11-21")];
+    let version = writing::append(&location, batch(&schema, &rows)).await;
+    world.show(TableName::Fault, location, Some(version), schema, Vec::new());
+    let engine = world.engine(Settings::default());
+    for (whose, count, codes) in [("acme", "1", "E21"), ("globex", "2", "SECRET-1,SECRET-2"), ("nobody", "0", "null")] {
+        assert_eq!(ask_as(&engine, whose, "select count(*) from fault").await.unwrap(), [count], "{whose}");
+        let listed = ask_as(&engine, whose, "select string_agg(code, ',' order by code) from fault").await.unwrap();
+        assert_eq!(listed, [codes], "{whose}");
+        let plan = ask_as(&engine, whose, "explain select code from fault where seq >= 0").await.unwrap().join("\n");
+        assert!(!plan.contains("TenantRows"), "{plan}");
+        assert_eq!(plan.contains("ParquetScan"), whose != "nobody", "{plan}");
+    }
+    // By date, from the log alone.
+    let plan = ask(&engine, "explain select code from fault where date = '2026-11-21'").await.join("\n");
+    assert!(!plan.contains("ParquetScan"), "{plan}");
+}
