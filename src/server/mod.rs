@@ -10,6 +10,7 @@
 //! | analytics | with ingest: detection and SQL over hot and cold rows; alone: SQL over Delta |
 //! | api | service database, HTTP |
 
+mod background;
 mod letters;
 mod outcomes;
 mod progress;
@@ -48,6 +49,8 @@ pub struct Server {
     intake_tasks: JoinSet<anyhow::Result<()>>,
     pipeline_tasks: JoinSet<anyhow::Result<()>>,
     service_tasks: JoinSet<anyhow::Result<()>>,
+    /// Where the pipeline's tasks run; after them in this list, so that it goes last.
+    background: background::Background,
 }
 
 impl Server {

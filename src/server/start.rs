@@ -21,6 +21,7 @@ use tracing::info;
 
 use super::{
     Server,
+    background::Background,
     letters::LoggedLetters,
     outcomes::LoggedOutcomes,
     progress::{Nowhere, Offsets},
@@ -67,8 +68,11 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         intake_tasks: JoinSet::new(),
         pipeline_tasks: JoinSet::new(),
         service_tasks: JoinSet::new(),
+        background: Background::start().context("start the background threads")?,
         settings: settings.clone(),
     };
+
+    let background = server.background.handle().clone();
 
     // The service database holds tokens, device credentials and tickets: every role needs some of it.
     let database = data.join(&settings.api.database);
@@ -119,7 +123,9 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         let read = api::command::replies::offset(&db).await.context("read how far replies were read")?;
         let feed = pipeline.consumer("replies", &[read]);
         let (replies, metrics, stop) = (db.clone(), command_metrics.clone(), pipeline_stop.clone());
-        server.pipeline_tasks.spawn(async move { Ok(api::command::replies::run(replies, feed, metrics, stop).await?) });
+        server
+            .pipeline_tasks
+            .spawn_on(async move { Ok(api::command::replies::run(replies, feed, metrics, stop).await?) }, &background);
 
         let mut detected = None;
         if role(Role::Analytics) {
@@ -150,18 +156,23 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
                     );
                     let (desk, log, stop) = (desk.clone(), append.clone(), pipeline_stop.clone());
                     // A thread of its own: a midnight's work must not hold a thread that acknowledges messages.
-                    let runtime = tokio::runtime::Handle::current();
-                    server.pipeline_tasks.spawn(async move {
-                        tokio::task::spawn_blocking(move || runtime.block_on(service.run(desk, log, stop))).await?;
-                        Ok(())
-                    });
+                    let runtime = background.clone();
+                    server.pipeline_tasks.spawn_on(
+                        async move {
+                            tokio::task::spawn_blocking(move || runtime.block_on(service.run(desk, log, stop))).await?;
+                            Ok(())
+                        },
+                        &background,
+                    );
                 }
             }
             let stop = pipeline_stop.clone();
-            server.pipeline_tasks.spawn(async move { Ok(detector.run(feed, desk, append, stop).await?) });
+            server
+                .pipeline_tasks
+                .spawn_on(async move { Ok(detector.run(feed, desk, append, stop).await?) }, &background);
         }
         let stop = pipeline_stop.clone();
-        server.pipeline_tasks.spawn(async move { Ok(lake.run(lake_feed, stop).await?) });
+        server.pipeline_tasks.spawn_on(async move { Ok(lake.run(lake_feed, stop).await?) }, &background);
         let totals = status.clone();
         server.totals = Some(Box::new(move || totals.totals()));
         server.progress = Arc::new(Offsets {
@@ -172,7 +183,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
             detected,
         });
         let stop = pipeline_stop.clone();
-        server.pipeline_tasks.spawn(async move { Ok(pipeline.run(stop).await?) });
+        server.pipeline_tasks.spawn_on(async move { Ok(pipeline.run(stop).await?) }, &background);
     }
 
     let mut sql: Option<Arc<dyn SqlEngine>> = None;
