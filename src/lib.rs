@@ -17,3 +17,7 @@ pub mod fleet;
 pub mod logs;
 pub mod server;
 pub mod settings;
+
+/// glibc keeps what Delta checkpoints and queries free in its arenas; this one gives it back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

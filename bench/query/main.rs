@@ -20,6 +20,7 @@ use arrow::{
     ipc::writer::StreamWriter,
 };
 use clap::{Parser, Subcommand};
+use forewarn as _; // for its allocator
 use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
 use schemas::{

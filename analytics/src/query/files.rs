@@ -190,6 +190,9 @@ impl Files {
         filters: &[Expr],
         names: &[&str],
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if files.is_empty() {
+            return Ok(None);
+        }
         let table = layout.table_schema();
         let predicate = match conjunction(filters.iter().cloned()) {
             Some(filter) => {

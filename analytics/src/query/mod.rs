@@ -21,6 +21,7 @@ mod policy;
 mod problem;
 mod run;
 mod table;
+mod truncate;
 
 use std::{
     sync::{
@@ -153,6 +154,7 @@ impl Engine {
         let environment = run::environment().map_err(EngineError::Setup)?;
         let state = SessionStateBuilder::new_with_default_features()
             .with_config(config(&settings))
+            .with_analyzer_rules(truncate::rules())
             // No way to a file but through the tables.
             .with_table_factories(Default::default())
             .with_file_formats(Vec::new())
