@@ -7,7 +7,8 @@
 //! a file named by the analyst.
 //!
 //! The way of a query: `policy` admits the statement, `catalog` shows the tables, `table` joins `lake` (Delta
-//! at the snapshot's version; `files` are its Parquet files) and hot batches, `fence` lets only the tenant's rows out, `run` drives it under its
+//! at the snapshot's version; `files` are its Parquet files) and hot batches, `fence` lets only the tenant's rows out,
+//! `function` adds what analysts need to the SQL, `run` drives it under its
 //! limits, `problem` words what went wrong. Beside it, [`Expression`] is one SQL expression for a rule.
 
 mod catalog;
@@ -15,6 +16,7 @@ mod explain;
 mod expression;
 mod fence;
 mod files;
+mod function;
 mod lake;
 mod metrics;
 mod policy;
@@ -152,13 +154,14 @@ impl Engine {
             .build()
             .map_err(EngineError::Threads)?;
         let environment = run::environment().map_err(EngineError::Setup)?;
-        let state = SessionStateBuilder::new_with_default_features()
+        let mut state = SessionStateBuilder::new_with_default_features()
             .with_config(config(&settings))
             .with_analyzer_rules(truncate::rules())
             // No way to a file but through the tables.
             .with_table_factories(Default::default())
             .with_file_formats(Vec::new())
             .build();
+        function::register(&mut state).map_err(EngineError::Setup)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(settings.concurrent)),
             waiting: AtomicUsize::new(0),

@@ -7,10 +7,12 @@
 //!
 //! | module | asks |
 //! |---|---|
+//! | [`interval`] | between which values does a rate or a share lie? |
 //! | [`nab`] | does a stream's alarm come early in the window of the anomaly, and seldom outside? |
 //! | [`ranking`] | do cases with the event stand above those without it? |
 //! | [`mod@reliability`] | of all cases told 20 %, does the event come to a fifth? |
 
+pub mod interval;
 pub mod nab;
 pub mod ranking;
 pub mod reliability;

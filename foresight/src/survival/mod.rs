@@ -18,7 +18,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::normal::two_sided as normal_two_sided;
+pub(crate) use self::normal::{quantile as normal_quantile, two_sided as normal_two_sided};
 pub use self::{
     competing::{Ended, Incidence, cause_specific},
     fit::{Fit, Interval, fit, weibayes},

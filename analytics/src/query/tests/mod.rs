@@ -1,6 +1,7 @@
 //! The engine over real Delta tables in a temporary folder, with hot rows behind a small table source.
 
 mod answers;
+mod functions;
 mod isolation;
 mod limits;
 mod statements;
