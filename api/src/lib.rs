@@ -35,6 +35,7 @@ pub mod self_test;
 pub mod service_problem;
 pub mod sql;
 pub mod store;
+pub mod table;
 pub mod technician;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_command", include_str!("../migrations/0004_command.sql")),
     ("0006_advisory", include_str!("../migrations/0006_advisory.sql")),
     ("0007_storm", include_str!("../migrations/0007_storm.sql")),
+    ("0008_nameplate", include_str!("../migrations/0008_nameplate.sql")),
 ];
 
 /// Connections: one writes at a time, the others read. More only queue for two cores.

@@ -14,6 +14,7 @@ use crate::{
     id::{DeviceId, LogOffset, ProfileName, TenantId},
     outcome::Outcome,
     reject::{Reject, RejectReason},
+    service::ServiceTable,
     table::TableName,
     time::Instant,
     topic::Topic,
@@ -201,6 +202,14 @@ pub trait TableSource: Send + Sync {
     fn names(&self) -> Vec<TableName>;
     /// One table now; none if there is no such table.
     fn snapshot(&self, table: &TableName) -> Option<TableSnapshot>;
+}
+
+/// The tables of the service database, for whoever queries.
+#[async_trait]
+pub trait ServiceTables: Send + Sync {
+    /// The tenant's rows now, and nobody else's, in [`ServiceTable::schema`]. A table of more rows than are given out
+    /// is [`SqlError::Limit`], never a part of it.
+    async fn rows(&self, tenant: &TenantId, table: ServiceTable) -> Result<RecordBatch, SqlError>;
 }
 
 /// A device that was heard of.

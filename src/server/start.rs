@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{Append, Commands, DeviceAuth, OutcomeSink, Reinject, SqlEngine, TableSource},
+    door::{Append, Commands, DeviceAuth, OutcomeSink, Reinject, ServiceTables, SqlEngine, TableSource},
     id::{LogOffset, TenantId},
     profile::Profiles,
     time::Clock,
@@ -196,7 +196,14 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
                 cold
             }
         };
-        let engine = analytics::query::Engine::new(tables, clock.clone(), settings.query.clone(), &mut registry)?;
+        let service: Arc<dyn ServiceTables> = Arc::new(api::table::Tables::new(db.clone()));
+        let engine = analytics::query::Engine::with_service(
+            tables,
+            Some(service),
+            clock.clone(),
+            settings.query.clone(),
+            &mut registry,
+        )?;
         sql = Some(Arc::new(engine));
     }
 

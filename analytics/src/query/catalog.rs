@@ -13,11 +13,16 @@ use std::{
 use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider},
-    error::Result,
+    error::{DataFusionError, Result},
 };
-use schemas::{door::TableSource, id::TenantId, table::TableName};
+use schemas::{
+    door::{ServiceTables, TableSource},
+    id::TenantId,
+    service::ServiceTable,
+    table::TableName,
+};
 
-use super::{lake::Lake, table::Table};
+use super::{lake::Lake, service::Rows, table::Table};
 
 /// The catalog's name.
 pub(super) const CATALOG: &str = "forewarn";
@@ -31,12 +36,19 @@ pub(super) struct Tables {
     source: Arc<dyn TableSource>,
     lake: Arc<Lake>,
     seen: Mutex<HashMap<TableName, Option<Arc<Table>>>>,
+    service: Option<Arc<dyn ServiceTables>>,
+    service_seen: Mutex<HashMap<ServiceTable, Arc<Rows>>>,
 }
 
 impl Tables {
     /// The tables as `tenant` sees them.
-    pub(super) fn new(tenant: TenantId, source: Arc<dyn TableSource>, lake: Arc<Lake>) -> Arc<Self> {
-        Arc::new(Self { tenant, source, lake, seen: Mutex::default() })
+    pub(super) fn new(
+        tenant: TenantId,
+        source: Arc<dyn TableSource>,
+        lake: Arc<Lake>,
+        service: Option<Arc<dyn ServiceTables>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { tenant, source, lake, seen: Mutex::default(), service, service_seen: Mutex::default() })
     }
 
     /// A list of catalogs with just these tables.
@@ -55,6 +67,21 @@ impl Tables {
         });
         table.clone()
     }
+
+    /// A table of the service database; none if there is no such table, an error where there is no such database.
+    fn service(&self, name: &str) -> Result<Option<Arc<Rows>>> {
+        let Ok(table) = name.parse::<ServiceTable>() else {
+            return Ok(None);
+        };
+        let Some(source) = &self.service else {
+            return Err(DataFusionError::Plan(format!(
+                "table {name} is kept in the service database, which this process does not read; ask the server"
+            )));
+        };
+        let mut seen = self.service_seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = seen.entry(table).or_insert_with(|| Arc::new(Rows::new(self.tenant.clone(), table, source.clone())));
+        Ok(Some(Arc::clone(rows)))
+    }
 }
 
 impl fmt::Debug for Tables {
@@ -66,15 +93,19 @@ impl fmt::Debug for Tables {
 #[async_trait]
 impl SchemaProvider for Tables {
     fn table_names(&self) -> Vec<String> {
-        self.source.names().iter().map(ToString::to_string).collect()
+        let service = ServiceTable::ALL.iter().filter(|_| self.service.is_some()).map(ToString::to_string);
+        self.source.names().iter().map(ToString::to_string).chain(service).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if let Some(rows) = self.service(name)? {
+            return Ok(Some(rows));
+        }
         Ok(self.get(name).map(|table| table as Arc<dyn TableProvider>))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        matches!(self.service(name), Ok(Some(_))) || self.get(name).is_some()
     }
 }
 

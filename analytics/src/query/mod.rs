@@ -22,6 +22,7 @@ mod metrics;
 mod policy;
 mod problem;
 mod run;
+mod service;
 mod table;
 mod truncate;
 
@@ -41,7 +42,7 @@ use datafusion::{
 };
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{SqlAnswer, SqlEngine, SqlError, TableSource},
+    door::{ServiceTables, SqlAnswer, SqlEngine, SqlError, TableSource},
     id::TenantId,
     time::Clock,
 };
@@ -120,6 +121,7 @@ pub struct Engine {
 /// What every query uses.
 struct Shared {
     tables: Arc<dyn TableSource>,
+    service: Option<Arc<dyn ServiceTables>>,
     lake: Arc<lake::Lake>,
     settings: Settings,
     metrics: metrics::Metrics,
@@ -133,6 +135,17 @@ impl Engine {
     /// Makes an engine over `tables`, in which `now()` is the time of `clock`; its metrics begin with `forewarn_query_`.
     pub fn new(
         tables: Arc<dyn TableSource>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        registry: &mut Registry,
+    ) -> Result<Self, EngineError> {
+        Self::with_service(tables, None, clock, settings, registry)
+    }
+
+    /// The same, with the tables of the service database where this process has it.
+    pub fn with_service(
+        tables: Arc<dyn TableSource>,
+        service: Option<Arc<dyn ServiceTables>>,
         clock: Arc<dyn Clock>,
         settings: Settings,
         registry: &mut Registry,
@@ -168,6 +181,7 @@ impl Engine {
             threads: Some(threads),
             shared: Arc::new(Shared {
                 tables,
+                service,
                 lake: Arc::default(),
                 metrics: metrics::Metrics::register(registry),
                 settings,

@@ -103,7 +103,8 @@ async fn start(shared: &Shared, tenant: &TenantId, asked: Asked) -> Result<Senda
 
 /// A session of its own: the tenant's tables, its share of the memory.
 fn session(shared: &Shared, tenant: &TenantId) -> SessionState {
-    let tables = Tables::new(tenant.clone(), Arc::clone(&shared.tables), Arc::clone(&shared.lake));
+    let tables =
+        Tables::new(tenant.clone(), Arc::clone(&shared.tables), Arc::clone(&shared.lake), shared.service.clone());
     let share = shared.settings.memory_bytes / shared.settings.concurrent;
     let pool = TrackConsumersPool::new(FairSpillPool::new(share), NonZeroUsize::MIN);
     let environment = RuntimeEnv { memory_pool: Arc::new(pool), ..shared.environment.clone() };

@@ -20,6 +20,7 @@ pub const ROUTES: &[(&str, &str, &[Role])] = &[
     ("POST", "/v1/dead-letters/replay", ADMINS),
     ("GET", "/v1/devices", ALL),
     ("GET", "/v1/devices/{device_id}", ALL),
+    ("PUT", "/v1/devices/{device_id}/nameplate", AGENTS),
     ("POST", "/v1/devices/{device_id}/credential", ADMINS),
     ("DELETE", "/v1/devices/{device_id}/credential", ADMINS),
     ("GET", "/v1/devices/{device_id}/commands", ALL),

@@ -28,4 +28,19 @@ pub struct Device {
     pub first_seen: Instant,
     /// Greatest event time heard, to the hour.
     pub last_seen: Instant,
+    /// What was told of it.
+    pub nameplate: Nameplate,
+}
+
+/// What a device cannot tell of itself, and whoever sold or installed it can.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Nameplate {
+    /// The maker's model, finer than the profile.
+    pub model: Option<String>,
+    /// The production batch.
+    pub batch: Option<String>,
+    /// Where it stands, in the tenant's words.
+    pub region: Option<String>,
+    /// When it was put to use: its age counts from here.
+    pub installed_at: Option<Instant>,
 }

@@ -15,12 +15,16 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Device, store};
+use super::{Device, Nameplate, store};
 use crate::{app::App, auth::Caller, body, problem, problem::Problem};
 
 /// The routes.
 pub fn router() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(make_credential, drop_credential))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .routes(routes!(set_nameplate))
+        .routes(routes!(make_credential, drop_credential))
 }
 
 /// A device that was heard of.
@@ -39,12 +43,51 @@ struct DeviceJson {
     /// Greatest event time heard, to the hour.
     #[schema(value_type = String, format = DateTime)]
     last_seen: Instant,
+    /// What was told of it.
+    nameplate: NameplateJson,
+}
+
+/// What a device cannot tell of itself. What is left out is not known.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Nameplate)]
+struct NameplateJson {
+    /// The maker's model, finer than the profile; 1 to 100 characters.
+    model: Option<String>,
+    /// The production batch; 1 to 100 characters.
+    batch: Option<String>,
+    /// Where it stands, in the tenant's words; 1 to 100 characters.
+    region: Option<String>,
+    /// When it was put to use: its age counts from here.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    installed_at: Option<Instant>,
+}
+
+/// The longest text on a nameplate, in characters: a name, not a description.
+const NAME_MAX: usize = 100;
+
+impl NameplateJson {
+    fn checked(self) -> Result<Nameplate, Problem> {
+        let Self { model, batch, region, installed_at } = self;
+        for (field, text) in [("model", &model), ("batch", &batch), ("region", &region)] {
+            let count = text.as_ref().map(|text| text.chars().count());
+            if let Some(count) = count.filter(|count| !(1..=NAME_MAX).contains(count)) {
+                return Err(Problem::bad_request(
+                    field,
+                    format!("{field} has {count} characters; legal is 1 to {NAME_MAX}"),
+                ));
+            }
+        }
+        Ok(Nameplate { model, batch, region, installed_at })
+    }
 }
 
 impl From<Device> for DeviceJson {
     fn from(d: Device) -> Self {
-        let Device { device_id, profile, firmware, first_seen, last_seen } = d;
-        Self { device_id: device_id.into(), profile: profile.into(), firmware, first_seen, last_seen }
+        let Device { device_id, profile, firmware, first_seen, last_seen, nameplate } = d;
+        let Nameplate { model, batch, region, installed_at } = nameplate;
+        let nameplate = NameplateJson { model, batch, region, installed_at };
+        Self { device_id: device_id.into(), profile: profile.into(), firmware, first_seen, last_seen, nameplate }
     }
 }
 
@@ -126,6 +169,24 @@ async fn get(
     let device = device.ok_or_else(|| Problem::not_found(format!("device {device_id} was never heard of")))?;
     let open_tickets = store::open_tickets(&app.db, &caller.tenant, &device_id).await?;
     Ok(Json(DeviceDetail { device: device.into(), open_tickets }))
+}
+
+/// Tells a device's model, batch, region and day of installation, replacing what was told before. Trends go by them.
+#[utoipa::path(put, path = "/v1/devices/{device_id}/nameplate", tag = "devices",
+    params(("device_id" = String, Path, description = "Its id")), request_body = NameplateJson, responses(
+    (status = 204, description = "Kept"),
+    (status = "4XX", description = "A problem", body = problem::Json, content_type = "application/problem+json")))]
+async fn set_nameplate(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(device_id): Path<String>,
+    body::Json(told): body::Json<NameplateJson>,
+) -> Result<StatusCode, Problem> {
+    let device_id = id(&device_id)?;
+    if !store::set_nameplate(&app.db, &caller.tenant, &device_id, &told.checked()?).await? {
+        return Err(Problem::not_found(format!("device {device_id} was never heard of")));
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Makes or replaces a device's password. It is shown this once; connections made with the old one stay.

@@ -9,7 +9,7 @@ use schemas::{
 };
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::Device;
+use super::{Device, Nameplate};
 use crate::{
     id,
     store::{decode, write},
@@ -46,6 +46,12 @@ fn read(row: &SqliteRow) -> Result<Device, sqlx::Error> {
         firmware: row.try_get("firmware")?,
         first_seen: Instant::from_micros(row.try_get("first_seen")?),
         last_seen: Instant::from_micros(row.try_get("last_seen")?),
+        nameplate: Nameplate {
+            model: row.try_get("model")?,
+            batch: row.try_get("batch")?,
+            region: row.try_get("region")?,
+            installed_at: row.try_get::<Option<i64>, _>("installed_at")?.map(Instant::from_micros),
+        },
     })
 }
 
@@ -86,6 +92,29 @@ pub async fn get(
     let select = "select * from device where tenant = ? and device_id = ?";
     let row = sqlx::query(select).bind(tenant.as_str()).bind(device_id.as_str()).fetch_optional(conn).await?;
     row.as_ref().map(read).transpose()
+}
+
+/// Replaces what was told of a device; false where it was never heard of.
+pub async fn set_nameplate(
+    pool: &SqlitePool,
+    tenant: &TenantId,
+    device_id: &DeviceId,
+    nameplate: &Nameplate,
+) -> Result<bool, sqlx::Error> {
+    let update = "update device set model = ?, batch = ?, region = ?, installed_at = ? \
+                  where tenant = ? and device_id = ?";
+    let mut tx = write(pool).await?;
+    let done = sqlx::query(update)
+        .bind(&nameplate.model)
+        .bind(&nameplate.batch)
+        .bind(&nameplate.region)
+        .bind(nameplate.installed_at.map(Instant::micros))
+        .bind(tenant.as_str())
+        .bind(device_id.as_str())
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// The ids of a device's open tickets, oldest first.

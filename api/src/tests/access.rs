@@ -25,6 +25,7 @@ GET    /v1/devices/{device_id}/commands               agent analyst admin
 POST   /v1/devices/{device_id}/commands               agent admin
 POST   /v1/devices/{device_id}/credential             admin
 DELETE /v1/devices/{device_id}/credential             admin
+PUT    /v1/devices/{device_id}/nameplate              agent admin
 GET    /v1/devices/{device_id}/site                   agent admin
 PUT    /v1/devices/{device_id}/site                   agent admin
 GET    /v1/events                                     agent admin

@@ -235,3 +235,28 @@ async fn devices_keep_the_latest_news_whatever_the_order() {
     assert_eq!(device["last_seen"], "2026-11-21T04:00:00Z");
     assert_eq!(device["open_tickets"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_nameplate_is_checked_kept_and_shown() {
+    let world = World::new().await;
+    let seen = schemas::door::DeviceSeen {
+        tenant: world.tenant.clone(),
+        device_id: "wm-17".parse().unwrap(),
+        profile: "washing_machine".parse().unwrap(),
+        firmware: None,
+        last_seen: at("2026-11-21T09:00:00Z"),
+    };
+    world.desk().devices(&[seen]).await.unwrap();
+    let line = "PUT /v1/devices/wm-17/nameplate";
+    let told = json!({"model": "W 500", "batch": "2026-07", "installed_at": "2026-08-01T00:00:00Z"});
+    assert_eq!(world.send("agent", line, &[], told.clone()).await.status, 204);
+    let device = world.send("agent", "GET /v1/devices/wm-17", &[], "").await.json();
+    assert_eq!(device["nameplate"]["batch"], "2026-07");
+    assert_eq!(device["nameplate"]["region"], json!(null));
+    assert_eq!(device["nameplate"]["installed_at"], "2026-08-01T00:00:00Z");
+
+    let empty = world.send("agent", line, &[], json!({"region": ""})).await;
+    assert_eq!(empty.status, 400);
+    assert!(String::from_utf8_lossy(&empty.bytes).contains("legal is 1 to 100"));
+    assert_eq!(world.send("stranger", line, &[], told).await.status, 404);
+}
