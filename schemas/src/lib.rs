@@ -12,6 +12,7 @@
 //! | [`reject`] | why something was refused; one name for metric, column and log |
 //! | [`profile`] | what a kind of device measures, reports and wears out |
 //! | [`table`] | the Arrow schema of every table |
+//! | [`rollup`] | telemetry by the minute, hour and day: spans, measures, columns |
 //! | [`alarm`] | what detection raises and triage takes |
 //! | [`advisory`] | how likely a component fails within a horizon, why we think so, and what to do |
 //! | [`outcome`] | what a visit found: the label |
@@ -28,6 +29,7 @@ pub mod outcome;
 pub mod payload;
 pub mod profile;
 pub mod reject;
+pub mod rollup;
 pub mod table;
 pub mod time;
 pub mod topic;
