@@ -18,6 +18,7 @@
 //! | [`dedup`] | was this stored before? pure |
 //! | [`packed`] | the few bytes of a checkpoint |
 //! | [`pipeline`] | reads the log, decodes once, hands chunks to each consumer, keeps the checkpoint |
+//! | [`rollup`] | telemetry rows into increments by the minute, hour and day; pure |
 //! | [`lake`] | Delta commits, hot rows, table snapshots |
 
 pub mod decode;
@@ -29,4 +30,5 @@ pub mod lake;
 pub mod log;
 pub mod packed;
 pub mod pipeline;
+pub mod rollup;
 pub mod subscriber;

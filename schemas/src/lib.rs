@@ -13,6 +13,7 @@
 //! | [`profile`] | what a kind of device measures, reports and wears out |
 //! | [`table`] | the Arrow schema of every table |
 //! | [`service`] | the tables of the service database that analysts read |
+//! | [`rollup`] | telemetry by the minute, hour and day: spans, measures, columns |
 //! | [`alarm`] | what detection raises and triage takes |
 //! | [`advisory`] | how likely a component fails within a horizon, why we think so, and what to do |
 //! | [`outcome`] | what a visit found: the label |
@@ -30,6 +31,7 @@ pub mod payload;
 pub mod profile;
 pub mod reject;
 pub mod service;
+pub mod rollup;
 pub mod table;
 pub mod time;
 pub mod topic;
