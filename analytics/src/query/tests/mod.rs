@@ -3,6 +3,7 @@
 mod answers;
 mod isolation;
 mod limits;
+mod prepared;
 mod statements;
 
 use std::{
