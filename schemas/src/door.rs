@@ -298,11 +298,76 @@ pub struct SqlAnswer {
     pub batches: Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>,
 }
 
+/// Whose SQL is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// The engine's own.
+    #[default]
+    Own,
+    /// As PostgreSQL's clients write it, with `pg_catalog` beside the tables.
+    Postgres,
+}
+
+/// A statement to be run.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// One statement.
+    pub sql: String,
+    /// One row: the values of `$1`, `$2` and so on, in this order whatever the columns are called.
+    pub parameters: Option<RecordBatch>,
+    /// A shorter time-out than the engine's own; a longer one changes nothing.
+    pub timeout: Option<std::time::Duration>,
+    /// How to read it.
+    pub dialect: Dialect,
+}
+
+impl Request {
+    /// A statement without parameters.
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self { sql: sql.into(), ..Self::default() }
+    }
+}
+
+/// What a statement takes and gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Columns of its answer.
+    pub schema: SchemaRef,
+    /// One field for each of `$1`, `$2` and so on; `Utf8` where the statement does not tell the type.
+    pub parameters: SchemaRef,
+}
+
 /// Answers SQL over one tenant's rows, read-only.
 #[async_trait]
 pub trait SqlEngine: Send + Sync {
     /// Plans and starts a query.
-    async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError>;
+    async fn query_with(&self, tenant: &TenantId, request: &Request) -> Result<SqlAnswer, SqlError>;
+
+    /// Plans a query without running it; what it is refused for, it is refused for here.
+    async fn describe(&self, tenant: &TenantId, request: &Request) -> Result<Statement, SqlError>;
+
+    /// [`SqlEngine::query_with`] for a statement without parameters.
+    async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError> {
+        self.query_with(tenant, &Request::new(sql)).await
+    }
+}
+
+/// Whoever holds a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Whose rows are shown.
+    pub tenant: TenantId,
+    /// The token's name, for logs.
+    pub name: String,
+    /// Whether the token's role may ask in SQL.
+    pub may_query: bool,
+}
+
+/// Checks the tokens that people and programs show, for doors beside HTTP.
+#[async_trait]
+pub trait TokenAuth: Send + Sync {
+    /// Who holds this token, if it is in force; takes the same time for every wrong secret of a known token.
+    async fn token(&self, secret: &str) -> Result<Option<Holder>, DoorError>;
 }
 
 /// Where the parts of the pipeline are, for health and for whoever waits until all is done.

@@ -51,10 +51,13 @@ impl Tables {
         Arc::new(Self { tenant, source, lake, seen: Mutex::default(), service, service_seen: Mutex::default() })
     }
 
-    /// A list of catalogs with just these tables.
-    pub(super) fn catalogs(self: &Arc<Self>) -> Arc<dyn CatalogProviderList> {
+    /// A list of catalogs with just these tables, and `pg_catalog` where PostgreSQL is spoken.
+    pub(super) fn catalogs(
+        self: &Arc<Self>,
+        pg_catalog: Option<Arc<dyn SchemaProvider>>,
+    ) -> Arc<dyn CatalogProviderList> {
         let list = MemoryCatalogProviderList::new();
-        list.register_catalog(CATALOG.into(), Arc::new(Catalog(Arc::clone(self))));
+        list.register_catalog(CATALOG.into(), Arc::new(Catalog { tables: Arc::clone(self), pg_catalog }));
         Arc::new(list)
     }
 
@@ -109,15 +112,25 @@ impl SchemaProvider for Tables {
     }
 }
 
+/// The schema of PostgreSQL's own tables.
+pub(super) const PG_CATALOG: &str = "pg_catalog";
+
 #[derive(Debug)]
-struct Catalog(Arc<Tables>);
+struct Catalog {
+    tables: Arc<Tables>,
+    pg_catalog: Option<Arc<dyn SchemaProvider>>,
+}
 
 impl CatalogProvider for Catalog {
     fn schema_names(&self) -> Vec<String> {
-        vec![SCHEMA.into()]
+        [Some(SCHEMA), self.pg_catalog.as_ref().map(|_| PG_CATALOG)].into_iter().flatten().map(Into::into).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        (name == SCHEMA).then(|| Arc::clone(&self.0) as Arc<dyn SchemaProvider>)
+        match name {
+            SCHEMA => Some(Arc::clone(&self.tables) as Arc<dyn SchemaProvider>),
+            PG_CATALOG => self.pg_catalog.clone(),
+            _ => None,
+        }
     }
 }

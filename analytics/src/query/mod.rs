@@ -20,6 +20,7 @@ mod function;
 mod lake;
 mod metrics;
 mod policy;
+pub mod postgres;
 mod problem;
 mod run;
 mod service;
@@ -42,7 +43,7 @@ use datafusion::{
 };
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{ServiceTables, SqlAnswer, SqlEngine, SqlError, TableSource},
+    door::{Dialect, Request, ServiceTables, SqlAnswer, SqlEngine, SqlError, Statement, TableSource},
     id::TenantId,
     time::Clock,
 };
@@ -127,6 +128,8 @@ struct Shared {
     metrics: metrics::Metrics,
     environment: RuntimeEnv,
     state: SessionState,
+    /// What PostgreSQL's clients see beside the tables.
+    postgres: postgres::Postgres,
     /// What `now()` tells.
     clock: Arc<dyn Clock>,
 }
@@ -180,6 +183,7 @@ impl Engine {
             waiting: AtomicUsize::new(0),
             threads: Some(threads),
             shared: Arc::new(Shared {
+                postgres: postgres::Postgres::new(&state, Arc::clone(&tables)).map_err(EngineError::Setup)?,
                 tables,
                 service,
                 lake: Arc::default(),
@@ -190,6 +194,23 @@ impl Engine {
                 clock,
             }),
         })
+    }
+
+    /// The statement if it may run at all.
+    fn admissible(&self, request: &Request) -> Result<run::Work, SqlError> {
+        let sql = request.sql.as_str();
+        if sql.len() > MAX_SQL_LEN {
+            return Err(SqlError::Limit(format!(
+                "the statement is {} bytes long, more than {MAX_SQL_LEN}; join against VALUES or a range instead of \
+                 listing",
+                sql.len()
+            )));
+        }
+        let asked = match request.dialect {
+            Dialect::Own => policy::admit(sql)?,
+            Dialect::Postgres => self.shared.postgres.admit(sql)?,
+        };
+        Ok(run::Work { asked, parameters: request.parameters.clone(), dialect: request.dialect })
     }
 
     /// A place to run, at once or after waiting in a queue of bounded length.
@@ -215,15 +236,14 @@ impl Engine {
 
 #[async_trait]
 impl SqlEngine for Engine {
-    async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError> {
-        // The machine's time, not the clock's: it is the caller who waits.
-        let deadline = tokio::time::Instant::now() + self.shared.settings.timeout;
+    async fn query_with(&self, tenant: &TenantId, request: &Request) -> Result<SqlAnswer, SqlError> {
+        let span = run::Span::of(&self.shared.settings, request);
         let mut running = self.shared.metrics.begin();
-        let admitted = match admissible(sql) {
-            Ok(asked) => self.admit(deadline).await.map(|permit| (asked, permit)),
+        let admitted = match self.admissible(request) {
+            Ok(work) => self.admit(span.deadline).await.map(|permit| (work, permit)),
             Err(refusal) => Err(refusal),
         };
-        let (asked, permit) = admitted.inspect_err(|error| running.failed(error))?;
+        let (work, permit) = admitted.inspect_err(|error| running.failed(error))?;
         let Some(threads) = &self.threads else {
             return Err(SqlError::Internal("the engine has stopped".into()));
         };
@@ -236,7 +256,7 @@ impl SqlEngine for Engine {
             let _permit = permit;
             // Counted before the next one takes the place.
             let mut running = running;
-            let ended = run::run(&shared, &tenant, asked, deadline, schema_to, batches_to, &mut running).await;
+            let ended = run::run(&shared, &tenant, work, span, schema_to, batches_to, &mut running).await;
             match &ended {
                 Ok(true) => running.succeeded(),
                 Ok(false) => {}
@@ -252,6 +272,18 @@ impl SqlEngine for Engine {
             },
         }
     }
+
+    async fn describe(&self, tenant: &TenantId, request: &Request) -> Result<Statement, SqlError> {
+        let span = run::Span::of(&self.shared.settings, request);
+        let work = self.admissible(request)?;
+        let Some(threads) = &self.threads else {
+            return Err(SqlError::Internal("the engine has stopped".into()));
+        };
+        // Planning reads no rows: it needs a thread, not a share of the memory.
+        let (shared, tenant) = (Arc::clone(&self.shared), tenant.clone());
+        let task = threads.spawn(async move { run::describe(&shared, &tenant, work, span).await });
+        AbortOnDropHandle::new(task).await.unwrap_or_else(|broken| Err(SqlError::Internal(Box::new(broken))))
+    }
 }
 
 impl Drop for Engine {
@@ -261,17 +293,6 @@ impl Drop for Engine {
             threads.shutdown_background();
         }
     }
-}
-
-/// The statement if it may run at all.
-fn admissible(sql: &str) -> Result<policy::Asked, SqlError> {
-    if sql.len() > MAX_SQL_LEN {
-        return Err(SqlError::Limit(format!(
-            "the statement is {} bytes long, more than {MAX_SQL_LEN}; join against VALUES or a range instead of listing",
-            sql.len()
-        )));
-    }
-    policy::admit(sql)
 }
 
 /// How DataFusion is to work here.

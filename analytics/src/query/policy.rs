@@ -4,7 +4,7 @@
 //! This is the first of three locks; the second is [`verify`] on the plan, the third that plans are only ever turned
 //! into streams, so that a plan for a definition would define nothing.
 
-use std::ops::ControlFlow;
+use std::{collections::VecDeque, ops::ControlFlow};
 
 use datafusion::{
     common::TableReference,
@@ -74,11 +74,15 @@ pub(super) enum Asked {
 /// Parses and admits.
 pub(super) fn admit(sql: &str) -> Result<Asked, SqlError> {
     let parsed = DFParserBuilder::new(sql).build().and_then(|mut parser| parser.parse_statements());
-    let mut statements = match parsed {
-        Ok(statements) => statements,
-        Err(_) if begins_refused(sql) => return Err(refusal("This statement")),
-        Err(error) => return Err(problem::told(error, sql, &[])),
-    };
+    match parsed {
+        Ok(statements) => admit_parsed(statements),
+        Err(_) if begins_refused(sql) => Err(refusal("This statement")),
+        Err(error) => Err(problem::told(error, sql, &[])),
+    }
+}
+
+/// Admits what was parsed, by whatever parser.
+pub(super) fn admit_parsed(mut statements: VecDeque<Statement>) -> Result<Asked, SqlError> {
     let Some(statement) = statements.pop_front() else {
         return Err(SqlError::Syntax {
             message: "there is no statement; try: show tables".into(),
@@ -160,7 +164,7 @@ pub(super) fn visible(table: &TableReference) -> Result<(), SqlError> {
     Ok(())
 }
 
-fn refusal(what: &str) -> SqlError {
+pub(super) fn refusal(what: &str) -> SqlError {
     SqlError::Refused(format!("{what} is not allowed: queries only read; allowed are {ALLOWED}"))
 }
 
@@ -169,7 +173,7 @@ fn verb(statement: &str) -> String {
     statement.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default().to_uppercase()
 }
 
-fn begins_refused(sql: &str) -> bool {
+pub(super) fn begins_refused(sql: &str) -> bool {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
     let first = tokens.iter().find(|token| !matches!(token, Token::Whitespace(_)));
     matches!(first, Some(Token::Word(word)) if REFUSED.contains(&word.keyword))

@@ -3,11 +3,14 @@
 //! In: a statement. Out: batches into a bounded channel, and how it ended. Promise: memory, rows and time are bounded
 //! per query; a panic in a query is that query's error.
 
-use std::{num::NonZeroUsize, pin::Pin, sync::Arc};
+use std::{num::NonZeroUsize, pin::Pin, sync::Arc, time::Duration};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
 use datafusion::{
-    common::DataFusionError,
+    common::{DataFusionError, ParamValues, ScalarValue},
     error::Result,
     execution::{
         SendableRecordBatchStream, SessionState, SessionStateBuilder,
@@ -19,7 +22,10 @@ use datafusion::{
     sql::{parser::Statement, sqlparser::ast},
 };
 use futures::{Stream, StreamExt as _};
-use schemas::{door::SqlError, id::TenantId};
+use schemas::{
+    door::{self, Dialect, SqlError},
+    id::TenantId,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -27,7 +33,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    FOOTER_BYTES, SPILL_BYTES, Shared,
+    FOOTER_BYTES, SPILL_BYTES, Settings, Shared,
     catalog::Tables,
     explain::explain,
     metrics::Running,
@@ -38,6 +44,47 @@ use super::{
 /// A query at work; its result says how it ended.
 pub(super) type Task = AbortOnDropHandle<Result<(), SqlError>>;
 
+/// Parameters that a statement may have: as many as PostgreSQL's clients can send.
+const MAX_PARAMETERS: usize = 65_535;
+
+/// An admitted statement with its values.
+pub(super) struct Work {
+    /// The statement.
+    pub(super) asked: Asked,
+    /// The values of its parameters.
+    pub(super) parameters: Option<RecordBatch>,
+    /// How it was read.
+    pub(super) dialect: Dialect,
+}
+
+/// Until when a query may take, and by whose word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// When it is over: the machine's time, not the clock's, since it is the caller who waits.
+    pub(super) deadline: Instant,
+    timeout: Duration,
+    setting: &'static str,
+}
+
+impl Span {
+    /// Beginning now.
+    pub(super) fn of(settings: &Settings, request: &door::Request) -> Self {
+        let (timeout, setting) = match request.timeout {
+            Some(shorter) if shorter < settings.timeout => (shorter, "statement_timeout"),
+            _ => (settings.timeout, "query.timeout"),
+        };
+        Self { deadline: Instant::now() + timeout, timeout, setting }
+    }
+
+    fn late(&self) -> SqlError {
+        let seconds = self.timeout.as_secs_f64();
+        let setting = self.setting;
+        SqlError::Limit(format!(
+            "the query took longer than {seconds} s ({setting}); filter by date or device, or aggregate"
+        ))
+    }
+}
+
 /// What all queries share: the room for spilled rows and the footers of files.
 pub(super) fn environment() -> Result<RuntimeEnv> {
     RuntimeEnvBuilder::new().with_max_temp_directory_size(SPILL_BYTES).with_metadata_cache_limit(FOOTER_BYTES).build()
@@ -47,19 +94,15 @@ pub(super) fn environment() -> Result<RuntimeEnv> {
 pub(super) async fn run(
     shared: &Shared,
     tenant: &TenantId,
-    asked: Asked,
-    deadline: Instant,
+    work: Work,
+    span: Span,
     schema: oneshot::Sender<SchemaRef>,
     batches: mpsc::Sender<RecordBatch>,
     running: &mut Running,
 ) -> Result<bool, SqlError> {
-    let late = |_| {
-        let seconds = shared.settings.timeout.as_secs_f64();
-        SqlError::Limit(format!(
-            "the query took longer than {seconds} s (query.timeout); filter by date or device, or aggregate"
-        ))
-    };
-    let mut rows = timeout_at(deadline, start(shared, tenant, asked)).await.map_err(late)??;
+    let deadline = span.deadline;
+    let late = |_| span.late();
+    let mut rows = timeout_at(deadline, start(shared, tenant, work)).await.map_err(late)??;
     if schema.send(rows.schema()).is_err() {
         return Ok(false);
     }
@@ -85,15 +128,65 @@ pub(super) async fn run(
     Ok(true)
 }
 
-async fn start(shared: &Shared, tenant: &TenantId, asked: Asked) -> Result<SendableRecordBatchStream, SqlError> {
-    let state = session(shared, tenant);
-    match asked {
+/// What a statement takes and gives, from its plan.
+pub(super) async fn describe(
+    shared: &Shared,
+    tenant: &TenantId,
+    work: Work,
+    span: Span,
+) -> Result<door::Statement, SqlError> {
+    let described = async {
+        let state = session(shared, tenant, work.dialect);
+        match work.asked {
+            Asked::Rows(statement) => {
+                let logical = logical(shared, &state, statement, None).await?;
+                let parameters = parameters(&logical).map_err(|error| told(shared, error))?;
+                // Some types are known only once the analyzer has been over the plan; it may want the values first.
+                let logical = state.optimize(&logical).unwrap_or(logical);
+                Ok(door::Statement { schema: Arc::new(logical.schema().as_arrow().clone()), parameters })
+            }
+            asked @ Asked::Plan(_) => {
+                let work = Work { asked, parameters: None, dialect: work.dialect };
+                let rows = start(shared, tenant, work).await?;
+                Ok(door::Statement { schema: rows.schema(), parameters: Arc::new(Schema::empty()) })
+            }
+        }
+    };
+    timeout_at(span.deadline, described).await.map_err(|_| span.late())?
+}
+
+/// A field for each of `$1`, `$2` and so on.
+fn parameters(plan: &LogicalPlan) -> Result<SchemaRef> {
+    let types = plan.get_parameter_types()?;
+    let numbers = types.keys().filter_map(|id| id.strip_prefix('$')?.parse::<usize>().ok());
+    let most = numbers.max().unwrap_or_default().min(MAX_PARAMETERS);
+    let field = |number| {
+        let id = format!("${number}");
+        let known = types.get(&id).cloned().flatten();
+        Field::new(id, known.unwrap_or(DataType::Utf8), true)
+    };
+    Ok(Arc::new(Schema::new((1..=most).map(field).collect::<Vec<_>>())))
+}
+
+/// The values of one row.
+fn values(row: &RecordBatch) -> Result<ParamValues> {
+    if row.num_rows() != 1 {
+        return Err(DataFusionError::Plan(format!("parameters are one row, not {}", row.num_rows())));
+    }
+    let values = row.columns().iter().map(|column| ScalarValue::try_from_array(column, 0));
+    Ok(values.collect::<Result<Vec<_>>>()?.into())
+}
+
+async fn start(shared: &Shared, tenant: &TenantId, work: Work) -> Result<SendableRecordBatchStream, SqlError> {
+    let state = session(shared, tenant, work.dialect);
+    let parameters = work.parameters.as_ref();
+    match work.asked {
         Asked::Rows(statement) => {
-            let (_, plan) = plan(shared, &state, statement).await?;
+            let (_, plan) = plan(shared, &state, statement, parameters).await?;
             execute_stream(plan, state.task_ctx()).map_err(|error| told(shared, error))
         }
         Asked::Plan(statement) => {
-            let (logical, physical) = plan(shared, &state, statement).await?;
+            let (logical, physical) = plan(shared, &state, statement, parameters).await?;
             let batch = explain(&logical, &physical).map_err(|error| told(shared, error))?;
             let schema = batch.schema();
             Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::iter([Ok(batch)]))))
@@ -102,14 +195,18 @@ async fn start(shared: &Shared, tenant: &TenantId, asked: Asked) -> Result<Senda
 }
 
 /// A session of its own: the tenant's tables, its share of the memory.
-fn session(shared: &Shared, tenant: &TenantId) -> SessionState {
+fn session(shared: &Shared, tenant: &TenantId, dialect: Dialect) -> SessionState {
     let tables =
         Tables::new(tenant.clone(), Arc::clone(&shared.tables), Arc::clone(&shared.lake), shared.service.clone());
+    let (base, pg_catalog) = match dialect {
+        Dialect::Own => (&shared.state, None),
+        Dialect::Postgres => (shared.postgres.state(), Some(shared.postgres.catalog())),
+    };
     let share = shared.settings.memory_bytes / shared.settings.concurrent;
     let pool = TrackConsumersPool::new(FairSpillPool::new(share), NonZeroUsize::MIN);
     let environment = RuntimeEnv { memory_pool: Arc::new(pool), ..shared.environment.clone() };
-    let mut state = SessionStateBuilder::new_from_existing(shared.state.clone())
-        .with_catalog_list(tables.catalogs())
+    let mut state = SessionStateBuilder::new_from_existing(base.clone())
+        .with_catalog_list(tables.catalogs(pg_catalog))
         .with_runtime_env(Arc::new(environment))
         .build();
     state.mark_start_execution();
@@ -119,11 +216,12 @@ fn session(shared: &Shared, tenant: &TenantId) -> SessionState {
     state
 }
 
-async fn plan(
+async fn logical(
     shared: &Shared,
     state: &SessionState,
     statement: Statement,
-) -> Result<(LogicalPlan, Arc<dyn datafusion::physical_plan::ExecutionPlan>), SqlError> {
+    parameters: Option<&RecordBatch>,
+) -> Result<LogicalPlan, SqlError> {
     let told = |error| told(shared, error);
     // SHOW refers to every table about tables by itself; what it shows of them is ours to say.
     if matches!(&statement, Statement::Statement(inner) if matches!(**inner, ast::Statement::Query(_))) {
@@ -131,8 +229,22 @@ async fn plan(
             policy::visible(&table)?;
         }
     }
-    let logical = state.statement_to_plan(statement).await.map_err(told)?;
+    let mut logical = state.statement_to_plan(statement).await.map_err(told)?;
+    if let Some(row) = parameters {
+        logical = values(row).and_then(|values| logical.replace_params_with_values(&values)).map_err(told)?;
+    }
     policy::verify(&logical)?;
+    Ok(logical)
+}
+
+async fn plan(
+    shared: &Shared,
+    state: &SessionState,
+    statement: Statement,
+    parameters: Option<&RecordBatch>,
+) -> Result<(LogicalPlan, Arc<dyn datafusion::physical_plan::ExecutionPlan>), SqlError> {
+    let told = |error| told(shared, error);
+    let logical = logical(shared, state, statement, parameters).await?;
     let logical = state.optimize(&logical).map_err(told)?;
     let planner = state.query_planner();
     let physical = planner.create_physical_plan(&logical, state).await.map_err(told)?;

@@ -4,7 +4,7 @@ use arrow::{
     array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray},
     datatypes::Schema,
 };
-use schemas::door::{DoorError, Letter, Reinject, SqlAnswer, SqlEngine, SqlError};
+use schemas::door::{DoorError, Letter, Reinject, Request, SqlAnswer, SqlEngine, SqlError, Statement};
 use serde_json::json;
 
 use super::*;
@@ -17,7 +17,12 @@ struct Letters(Vec<Row>);
 
 #[async_trait::async_trait]
 impl SqlEngine for Letters {
-    async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError> {
+    async fn describe(&self, _: &TenantId, _: &Request) -> Result<Statement, SqlError> {
+        Err(SqlError::Refused("nothing is prepared over HTTP".into()))
+    }
+
+    async fn query_with(&self, tenant: &TenantId, request: &Request) -> Result<SqlAnswer, SqlError> {
+        let sql = request.sql.as_str();
         let batch = if sql.starts_with("select count(*)") {
             let count: ArrayRef = Arc::new(Int64Array::from(vec![3]));
             RecordBatch::try_from_iter([("n", count)]).unwrap()

@@ -1,5 +1,5 @@
 use arrow::array::{Int64Array, RecordBatch, StringArray};
-use schemas::door::{SqlAnswer, SqlEngine, SqlError};
+use schemas::door::{Request, SqlAnswer, SqlEngine, SqlError, Statement};
 use serde_json::json;
 
 use super::*;
@@ -15,7 +15,12 @@ fn batch() -> RecordBatch {
 
 #[async_trait::async_trait]
 impl SqlEngine for Engine {
-    async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError> {
+    async fn describe(&self, _: &TenantId, _: &Request) -> Result<Statement, SqlError> {
+        Err(SqlError::Refused("nothing is prepared over HTTP".into()))
+    }
+
+    async fn query_with(&self, tenant: &TenantId, request: &Request) -> Result<SqlAnswer, SqlError> {
+        let sql = request.sql.as_str();
         assert_eq!(tenant.as_str(), "dev");
         let broken = || Err(SqlError::Internal("the disk is gone".into()));
         let batches = match sql {

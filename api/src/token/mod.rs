@@ -6,13 +6,20 @@
 pub mod routes;
 mod store;
 
-use schemas::{id::TenantId, time::Instant};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use schemas::{
+    door::{DoorError, Holder, TokenAuth},
+    id::TenantId,
+    time::{Clock, Instant},
+};
 use sha2::{Digest, Sha256};
 use sqlx::SqlitePool;
 use subtle::ConstantTimeEq;
 
 use crate::{
-    auth::{Caller, Role},
+    auth::{Caller, Role, roles},
     id,
 };
 
@@ -60,6 +67,35 @@ pub async fn verify(pool: &SqlitePool, clear: &str, now: Instant) -> Result<Opti
         }
     }
     Ok(Some(Caller { tenant: token.tenant, name: token.name, role: token.role, token_id: token.token_id }))
+}
+
+/// Checks tokens for doors beside HTTP: PostgreSQL and Flight SQL.
+pub struct Tokens {
+    pool: SqlitePool,
+    clock: Arc<dyn Clock>,
+}
+
+impl Tokens {
+    /// Over the service database; uses are noted in the time of `clock`.
+    pub fn new(pool: SqlitePool, clock: Arc<dyn Clock>) -> Self {
+        Self { pool, clock }
+    }
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TokenAuth for Tokens {
+    async fn token(&self, secret: &str) -> Result<Option<Holder>, DoorError> {
+        let caller = verify(&self.pool, secret, self.clock.arrival()).await?;
+        // The same table as over HTTP: whoever may ask there may ask here.
+        let may_query = |role| roles::allowed("POST", "/v1/sql").is_some_and(|allowed| allowed.contains(&role));
+        Ok(caller.map(|caller| Holder { may_query: may_query(caller.role), tenant: caller.tenant, name: caller.name }))
+    }
 }
 
 pub(crate) fn sha256(secret: impl AsRef<[u8]>) -> [u8; 32] {

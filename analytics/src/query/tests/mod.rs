@@ -4,6 +4,7 @@ mod answers;
 mod functions;
 mod isolation;
 mod limits;
+mod prepared;
 mod statements;
 
 use std::{
