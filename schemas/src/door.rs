@@ -1,7 +1,7 @@
 //! The small traits through which the binary composes the tiers. `ingest`, `analytics` and `api` never import one
 //! another; what one needs of another stands here.
 
-use std::{pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
@@ -202,6 +202,12 @@ pub trait TableSource: Send + Sync {
     fn names(&self) -> Vec<TableName>;
     /// One table now; none if there is no such table.
     fn snapshot(&self, table: &TableName) -> Option<TableSnapshot>;
+    /// All tables at one moment of the log: of each chunk taken, the rows of every table or of none. A source that is
+    /// written to while it is asked says how; for one that stands still, one after the other is the same.
+    fn moment(&self) -> BTreeMap<TableName, TableSnapshot> {
+        let taken = self.names().into_iter().map(|name| (self.snapshot(&name), name));
+        taken.filter_map(|(snapshot, name)| Some((name, snapshot?))).collect()
+    }
 }
 
 /// The tables of the service database, for whoever queries.

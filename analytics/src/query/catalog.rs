@@ -1,11 +1,11 @@
 //! The tables as one query sees them.
 //!
-//! In: a tenant and the table source. Out: DataFusion's catalog with one schema. Promise: a table's snapshot is taken
-//! at most once per query, when it is first named, and planning names all of them before it waits for anything; two
-//! uses of a table in one query are the same rows.
+//! In: a tenant and the table source. Out: DataFusion's catalog with one schema. Promise: all tables are taken at one
+//! moment of the log, when the first of them is named; so tables in one query agree, and two uses of a table are the
+//! same rows. Never: a hot row held longer than planning lasts, except those of the tables that the plan reads.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -16,7 +16,7 @@ use datafusion::{
     error::{DataFusionError, Result},
 };
 use schemas::{
-    door::{ServiceTables, TableSource},
+    door::{ServiceTables, TableSnapshot, TableSource},
     id::TenantId,
     service::ServiceTable,
     table::TableName,
@@ -35,9 +35,16 @@ pub(super) struct Tables {
     tenant: TenantId,
     source: Arc<dyn TableSource>,
     lake: Arc<Lake>,
-    seen: Mutex<HashMap<TableName, Option<Arc<Table>>>>,
+    seen: Mutex<Seen>,
     service: Option<Arc<dyn ServiceTables>>,
     service_seen: Mutex<HashMap<ServiceTable, Arc<Rows>>>,
+}
+
+/// The moment, and what the query named of it.
+#[derive(Default)]
+struct Seen {
+    moment: Option<BTreeMap<TableName, TableSnapshot>>,
+    tables: HashMap<TableName, Option<Arc<Table>>>,
 }
 
 impl Tables {
@@ -64,8 +71,10 @@ impl Tables {
     fn get(&self, name: &str) -> Option<Arc<Table>> {
         let name: TableName = name.parse().ok()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = seen.entry(name).or_insert_with_key(|name| {
-            let snapshot = self.source.snapshot(name)?;
+        let Seen { moment, tables } = &mut *seen;
+        let moment = moment.get_or_insert_with(|| self.source.moment());
+        let table = tables.entry(name).or_insert_with_key(|name| {
+            let snapshot = moment.remove(name)?;
             Some(Arc::new(Table::new(self.tenant.clone(), snapshot, Arc::clone(&self.lake))))
         });
         table.clone()

@@ -208,6 +208,10 @@ impl TableSource for ColdTables {
     fn snapshot(&self, table: &TableName) -> Option<TableSnapshot> {
         self.tables.read().unwrap_or_else(PoisonError::into_inner).get(table).cloned()
     }
+
+    fn moment(&self) -> BTreeMap<TableName, TableSnapshot> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 #[cfg(test)]

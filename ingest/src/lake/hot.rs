@@ -1,12 +1,13 @@
 //! Rows that are durable in the log and not yet in Delta, and the cut between the two.
 //!
 //! In: batches with the stretch of the log they came from; commits. Out: [`TableSource`] snapshots. Promise: a
-//! snapshot holds every row that was pushed exactly once, in `hot` or in `version`, whatever commit runs meanwhile.
-//! Never: a lock held longer than it takes to copy a list of pointers.
+//! snapshot holds every row that was pushed exactly once, in `hot` or in `version`, whatever commit runs meanwhile;
+//! a moment of all tables holds a chunk's rows of each of them or of none. Never: a lock held longer than it takes to
+//! put one chunk away or to copy a list of pointers.
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard},
 };
 
 use arrow::{
@@ -28,22 +29,32 @@ const JOIN_ROWS: usize = 4096;
 
 /// All tables' hot rows; the set of tables is fixed at open.
 #[derive(Debug, Default)]
-pub(super) struct Hot(pub(super) BTreeMap<TableName, Shelf>);
+pub(super) struct Hot {
+    pub(super) shelves: BTreeMap<TableName, Shelf>,
+    /// Held alone while a chunk's rows go to their shelves, shared while all shelves are looked at: no moment lies
+    /// within a chunk. What a commit moves from hot to cold needs it not: the rows are the same before and after.
+    chunk: RwLock<()>,
+}
+
+impl Hot {
+    /// Keeps moments out until the guard is dropped.
+    pub(super) fn chunk(&self) -> RwLockWriteGuard<'_, ()> {
+        self.chunk.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl TableSource for Hot {
     fn names(&self) -> Vec<TableName> {
-        self.0.keys().cloned().collect()
+        self.shelves.keys().cloned().collect()
     }
 
     fn snapshot(&self, table: &TableName) -> Option<TableSnapshot> {
-        let shelf = self.0.get(table)?;
-        let rows = shelf.rows();
-        Some(TableSnapshot {
-            location: shelf.location.clone(),
-            version: Some(rows.version),
-            schema: shelf.schema.clone(),
-            hot: rows.batches.iter().map(|stretch| stretch.batch.clone()).collect(),
-        })
+        self.shelves.get(table).map(Shelf::snapshot)
+    }
+
+    fn moment(&self) -> BTreeMap<TableName, TableSnapshot> {
+        let _whole = self.chunk.read().unwrap_or_else(PoisonError::into_inner);
+        self.shelves.iter().map(|(name, shelf)| (name.clone(), shelf.snapshot())).collect()
     }
 }
 
@@ -95,6 +106,16 @@ impl Shelf {
     pub(super) fn new(location: Url, schema: SchemaRef, version: u64) -> Self {
         let rows = Rows { version, batches: Vec::new(), cut: 0 };
         Self { location, schema, rows: Mutex::new(rows) }
+    }
+
+    fn snapshot(&self) -> TableSnapshot {
+        let rows = self.rows();
+        TableSnapshot {
+            location: self.location.clone(),
+            version: Some(rows.version),
+            schema: self.schema.clone(),
+            hot: rows.batches.iter().map(|stretch| stretch.batch.clone()).collect(),
+        }
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {

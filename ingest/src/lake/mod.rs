@@ -252,7 +252,7 @@ impl Lake {
         let mut slots = BTreeMap::new();
         let mut hot = Hot::default();
         for table in futures::future::try_join_all(opening).await? {
-            hot.0.insert(table.name.clone(), Shelf::new(table.url.clone(), table.schema.clone(), table.version));
+            hot.shelves.insert(table.name.clone(), Shelf::new(table.url.clone(), table.schema.clone(), table.version));
             slots.insert(table.name.clone(), Slot::new(table, &settings));
         }
         let (hot, metrics) = (Arc::new(hot), Metrics::new(registry));

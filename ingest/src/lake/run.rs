@@ -131,9 +131,10 @@ impl Lake {
         {
             return Err(wrong(format!("the one before ended at {seen}")));
         }
+        let _whole = self.hot.chunk();
         for rows in chunk.rows.iter().filter(|rows| rows.batch.num_rows() > 0) {
             let misfit = |problem| LakeError::Rows { table: rows.table.clone(), start: chunk.start, problem };
-            let (Some(slot), Some(shelf)) = (self.slots.get(&rows.table), self.hot.0.get(&rows.table)) else {
+            let (Some(slot), Some(shelf)) = (self.slots.get(&rows.table), self.hot.shelves.get(&rows.table)) else {
                 return Err(misfit("there is no such table".to_owned()));
             };
             match slot.committed {
@@ -156,7 +157,7 @@ impl Lake {
         let mut due: Option<(&TableName, Waiting)> = None;
         let mut wake: Option<Instant> = None;
         for (name, slot) in self.slots.iter().filter(|(_, slot)| !slot.given_up && slot.table.is_some()) {
-            let Some(waiting) = self.hot.0.get(name).and_then(|shelf| shelf.waiting()) else { continue };
+            let Some(waiting) = self.hot.shelves.get(name).and_then(|shelf| shelf.waiting()) else { continue };
             let ripe = full
                 || closing
                 || waiting.rows >= self.settings.commit_rows
@@ -181,7 +182,7 @@ impl Lake {
     }
 
     fn start_commit(&mut self, task: &mut JoinSet<Done>, name: TableName, end: LogOffset) -> bool {
-        let (Some(slot), Some(shelf)) = (self.slots.get_mut(&name), self.hot.0.get(&name)) else { return false };
+        let (Some(slot), Some(shelf)) = (self.slots.get_mut(&name), self.hot.shelves.get(&name)) else { return false };
         let Some(mut table) = slot.table.take() else { return false };
         let start = shelf.waiting().map_or(end, |waiting| waiting.start);
         let most = self.settings.commit_bytes;
@@ -206,7 +207,7 @@ impl Lake {
         let labels = label(&name);
         match outcome {
             Outcome::Commit { cut, result: Ok(()), took } => {
-                if let Some(shelf) = self.hot.0.get(&name) {
+                if let Some(shelf) = self.hot.shelves.get(&name) {
                     shelf.cool(table.version);
                 }
                 slot.committed = table.committed;
@@ -262,7 +263,7 @@ impl Lake {
     /// Tells the log how far everything is in Delta.
     fn advance(&self, cursor: &dyn Cursor, seen: Option<LogOffset>) {
         let Some(seen) = seen else { return };
-        let oldest = self.hot.0.values().filter_map(|shelf| shelf.waiting()).map(|waiting| waiting.start).min();
+        let oldest = self.hot.shelves.values().filter_map(|shelf| shelf.waiting()).map(|waiting| waiting.start).min();
         let to = oldest.map_or(seen, |oldest| oldest.min(seen));
         if self.committed.fetch_max(to.0, Ordering::AcqRel) < to.0 {
             cursor.advance(to);
@@ -270,11 +271,11 @@ impl Lake {
     }
 
     fn hot_bytes(&self) -> usize {
-        self.hot.0.values().filter_map(|shelf| shelf.waiting()).map(|waiting| waiting.bytes).sum()
+        self.hot.shelves.values().filter_map(|shelf| shelf.waiting()).map(|waiting| waiting.bytes).sum()
     }
 
     fn note_hot(&self, name: &TableName) {
-        let rows = self.hot.0.get(name).and_then(|shelf| shelf.waiting()).map_or(0, |waiting| waiting.rows);
+        let rows = self.hot.shelves.get(name).and_then(|shelf| shelf.waiting()).map_or(0, |waiting| waiting.rows);
         self.metrics.hot_rows.get_or_create(&label(name)).set(i64::try_from(rows).unwrap_or(i64::MAX));
         self.metrics.hot_bytes.set(i64::try_from(self.hot_bytes()).unwrap_or(i64::MAX));
     }

@@ -112,6 +112,52 @@ async fn a_reader_sees_each_row_once_while_commits_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_one_moment_hold_the_same_chunks_while_commits_run() {
+    let (folder, profiles) = (tempfile::tempdir().unwrap(), pumps());
+    let tables = [pump(), TableName::Fault];
+    let lake = Running::start(open(folder.path(), &profiles, eager()).await.unwrap());
+    let (source, feed, enough) = (lake.source.clone(), lake.feed.clone(), CancellationToken::new());
+    let (stop, of) = (enough.clone(), tables.clone());
+    let sending = tokio::spawn(async move {
+        let mut at = 0;
+        while !stop.is_cancelled() {
+            feed.send(chunk(&pumps(), &of, at, at + 3)).await.unwrap();
+            at += 3;
+        }
+    });
+    // Before Delta is asked: the hot rows end where the last chunk ends, in both tables or, committed, in none.
+    let last = |snapshot: &schemas::door::TableSnapshot| {
+        let batch = snapshot.hot.last()?;
+        Some(batch.column_by_name("boot").unwrap().as_primitive::<Int64Type>().values()[batch.num_rows() - 1])
+    };
+    let (mut versions, mut moments) = (BTreeSet::new(), 0);
+    let reading = async {
+        while versions.len() < 6 || moments < 2000 {
+            let moment = source.moment();
+            let [telemetry, fault] = tables.each_ref().map(|table| &moment[table]);
+            if let (Some(telemetry), Some(fault)) = (last(telemetry), last(fault)) {
+                assert_eq!(telemetry, fault, "a chunk is torn");
+            }
+            moments += 1;
+            if moments % 500 == 0 {
+                let mut rows = Vec::new();
+                for snapshot in [telemetry, fault] {
+                    let hot: usize = snapshot.hot.iter().map(|batch| batch.num_rows()).sum();
+                    rows.push(hot + numbers(delta(&snapshot.location, snapshot.version).await).await.len());
+                    versions.insert(snapshot.version.unwrap());
+                }
+                assert_eq!(rows[0], rows[1], "a chunk is torn");
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, reading).await.expect("commits go on meanwhile");
+    enough.cancel();
+    sending.await.unwrap();
+    lake.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_profile_adds_and_drops_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let run = async |profiles: &Profiles, from, to| {
