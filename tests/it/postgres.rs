@@ -178,7 +178,7 @@ async fn garbage_on_the_port_disturbs_nobody_else() {
 }
 
 const PSYCOPG: &str = r#"
-import datetime, sys
+import datetime, sys, threading
 import psycopg
 host, port, token = sys.argv[1:]
 now = datetime.datetime.now(datetime.timezone.utc)
@@ -205,11 +205,27 @@ with psycopg.connect(host=host, port=port, user="ann", password=token, dbname="d
     for row in cursor.stream("select * from generate_series(1, 1000)"):
         pass
     assert row == (1000,), row
+    # Until the query has begun there is nothing to cancel.
+    done = threading.Event()
+    def cancel():
+        while not done.wait(0.1):
+            connection.cancel()
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    try:
+        connection.execute("select count(*) from generate_series(1, 100000000) a, generate_series(1, 1000) b")
+        raise SystemExit("nothing was cancelled")
+    except psycopg.errors.QueryCanceled as error:
+        assert "took longer" not in str(error), error
+    finally:
+        done.set()
+        thread.join()
+    connection.rollback()
 print("ok")
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn psycopg_binds_parameters_as_text_and_binary() {
+async fn psycopg_binds_parameters_as_text_and_binary_and_cancels() {
     let Some(python) = std::env::var_os("FOREWARN_PYTHON") else {
         println!("skipped: FOREWARN_PYTHON is not set; scripts/python makes such a Python");
         return;
@@ -220,4 +236,5 @@ async fn psycopg_binds_parameters_as_text_and_binary() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{}", door.server.said());
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ok\n");
+    assert!(door.server.metric("forewarn_postgres_cancelled_total", "").await >= 1.0);
 }

@@ -96,9 +96,10 @@ impl StartupHandler for Handler {
                 let secret = password.into_password()?.password;
                 connection.login(client, &secret).await?;
                 let (pid, secret) = connection.shared.generator.generate(client);
-                client.set_pid_and_secret_key(pid, secret.clone());
-                *lock(&connection.key) = Some((pid, secret.clone()));
-                lock(&connection.shared.keys).insert((pid, secret), Arc::clone(&connection.running));
+                let key = (pid, secret.to_bytes().to_vec());
+                client.set_pid_and_secret_key(pid, secret);
+                *lock(&connection.key) = Some(key.clone());
+                lock(&connection.shared.keys).insert(key, Arc::clone(&connection.running));
                 finish_authentication(client, &connection.parameters).await?;
             }
             _ => return Err(fatal("08P01", "the password was expected")),
@@ -111,7 +112,8 @@ impl StartupHandler for Handler {
 impl CancelHandler for Handler {
     async fn on_cancel_request(&self, request: CancelRequest) {
         let shared = &self.0.shared;
-        let running = lock(&shared.keys).get(&(request.pid, request.secret_key)).cloned();
+        let key = (request.pid, request.secret_key.to_bytes().to_vec());
+        let running = lock(&shared.keys).get(&key).cloned();
         if let Some(running) = running {
             shared.metrics.cancelled.inc();
             lock(&running).cancel();

@@ -26,7 +26,7 @@ use futures::StreamExt as _;
 use pgwire::{
     api::{ClientInfo as _, NoopHandler, PgWireConnectionState, RandomPidSecretKeyGenerator},
     error::PgWireError,
-    messages::{PgWireFrontendMessage, startup::SecretKey},
+    messages::PgWireFrontendMessage,
     tokio::server::{negotiate_tls, process_error, process_message},
 };
 use prometheus_client::registry::Registry;
@@ -54,8 +54,8 @@ const TOLD_FULL: usize = 16;
 /// How long a refused accept is waited for: the process is out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection's key for requests to cancel.
-type Key = (i32, SecretKey);
+/// A connection's key for requests to cancel: its number and its secret, whose form on the wire differs with the version.
+type Key = (i32, Vec<u8>);
 
 /// The door.
 #[derive(Debug, Clone, Serialize, Deserialize)]

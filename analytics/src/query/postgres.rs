@@ -2,7 +2,7 @@
 //!
 //! In: text. Out: statements that the engine plans, and `pg_catalog` beside the tables. Promise: the catalog tells of
 //! names and columns only, and the same to every tenant; numbers of objects stay for the life of the process. Never: a
-//! statement past [`policy`], a row count, a tenant's row.
+//! statement past `policy`, a row count, a tenant's row.
 //!
 //! The rewriting (`::regclass`, `any(…)`, catalog functions) is `datafusion-pg-catalog`'s.
 
