@@ -13,7 +13,6 @@ use clap::{Args, Parser, Subcommand};
 use schemas::time::{Clock, EventClock, SystemClock, span};
 
 use crate::{
-    dev::Addresses,
     fleet, logs,
     server::Server,
     settings::{Effective, Layer, LogFormat, Role, ServerClock, load},
@@ -104,6 +103,9 @@ struct Serve {
     /// Where the API listens.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where psql and other clients of PostgreSQL connect.
+    #[arg(long, value_name = "ADDR")]
+    pg: Option<SocketAddr>,
     /// Also reads from this broker, such as mqtt://localhost:1883.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
@@ -174,6 +176,7 @@ impl Serve {
         set("dev", self.dev.then_some(true.into()));
         set("gateway.listen", self.mqtt.map(|address| address.to_string().into()));
         set("api.listen", self.http.map(|address| address.to_string().into()));
+        set("postgres.listen", self.pg.map(|address| address.to_string().into()));
         set("subscriber.broker", self.broker.map(Into::into));
         set("logs.format", logs.map(toml::Value::try_from).transpose()?);
         let settings = self.config.load(arguments)?.settings;
@@ -204,13 +207,15 @@ impl Serve {
 
 /// Tells a person where the server is.
 fn say(server: &Server, dev: bool) {
-    let Addresses { mqtt, http } = Addresses { mqtt: server.mqtt(), http: server.http() };
-    if let Some(mqtt) = mqtt {
+    if let Some(mqtt) = server.mqtt() {
         eprintln!("devices   mqtt://{mqtt}");
     }
-    if let Some(http) = http {
+    if let Some(http) = server.http() {
         eprintln!("API       http://{http}/v1    documentation http://{http}/docs");
         eprintln!("health    http://{http}/health/ready    metrics http://{http}/metrics");
+    }
+    if let Some(postgres) = server.postgres() {
+        eprintln!("SQL       psql postgresql://{postgres}/forewarn    the password is a token");
     }
     if dev {
         let secrets = server.secrets();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `device.password` | every device of tenant `dev` logs in with its id and this |
 //! | `admin.token` | bearer token of role `admin` |
-//! | `addresses.json` | where the running server listens: `mqtt`, `http` |
+//! | `addresses.json` | where the running server listens: `mqtt`, `http`, `postgres` |
 
 use std::{
     fs,
@@ -25,12 +25,14 @@ pub const TENANT: &str = "dev";
 pub struct Secrets(PathBuf);
 
 /// Where a running server listens.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
     /// The gateway, if this process plays that role.
     pub mqtt: Option<SocketAddr>,
     /// The API, if this process plays that role.
     pub http: Option<SocketAddr>,
+    /// The PostgreSQL door, if this process answers SQL.
+    pub postgres: Option<SocketAddr>,
 }
 
 impl Secrets {

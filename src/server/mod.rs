@@ -7,7 +7,7 @@
 //! | roles | what runs |
 //! |---|---|
 //! | ingest | gateway, subscriber, log, pipeline, lake |
-//! | analytics | with ingest: detection and SQL over hot and cold rows; alone: SQL over Delta |
+//! | analytics | with ingest: detection and SQL over hot and cold rows; alone: SQL over Delta; the PostgreSQL door |
 //! | api | service database, HTTP |
 
 mod background;
@@ -37,6 +37,7 @@ pub struct Server {
     gateway: Option<ingest::gateway::Gateway>,
     http: Option<SocketAddr>,
     mqtt: Option<SocketAddr>,
+    postgres: Option<SocketAddr>,
     log: Option<ingest::log::Log>,
     progress: Arc<dyn ProgressSource>,
     totals: Option<start::Totals>,
@@ -44,7 +45,7 @@ pub struct Server {
     intake: CancellationToken,
     /// Ends the pipeline and its consumers.
     pipeline: CancellationToken,
-    /// Ends HTTP and the relays.
+    /// Ends HTTP, the PostgreSQL door and the relays.
     service: CancellationToken,
     intake_tasks: JoinSet<anyhow::Result<()>>,
     pipeline_tasks: JoinSet<anyhow::Result<()>>,
@@ -67,6 +68,11 @@ impl Server {
     /// Where the API listens, if this process serves it.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// Where PostgreSQL's clients connect, if this process answers SQL.
+    pub fn postgres(&self) -> Option<SocketAddr> {
+        self.postgres
     }
 
     /// The secrets of `--dev`.

@@ -59,6 +59,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         gateway: None,
         http: None,
         mqtt: None,
+        postgres: None,
         log: None,
         progress: Arc::new(Nowhere),
         totals: None,
@@ -230,6 +231,23 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         }
     }
 
+    if settings.postgres.enabled
+        && let Some(engine) = sql.clone()
+    {
+        let listen = settings.postgres.listen;
+        let bound = TcpListener::bind(listen).await;
+        let listener = bound.with_context(|| format!("listen on postgres.listen = {listen} (--pg takes another)"))?;
+        server.postgres = Some(listener.local_addr()?);
+        let tokens = Arc::new(api::token::Tokens::new(db.clone(), clock.clone()));
+        let door =
+            analytics::postgres::Postgres::new(listener, engine, tokens, settings.postgres.clone(), &mut registry);
+        let stop = service.clone();
+        server.service_tasks.spawn(async move {
+            door.run(stop).await;
+            Ok(())
+        });
+    }
+
     // Every process tells how it is; only the api role answers more.
     let listen = settings.api.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on api.listen = {listen}"))?;
@@ -257,11 +275,12 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
     if settings.dev {
         // Where the roles are parted, each process tells of its own doors only.
         let secrets = Secrets::of(&data);
-        let others = secrets.addresses().unwrap_or(Addresses { mqtt: None, http: None });
+        let others = secrets.addresses().unwrap_or_default();
         let http = if role(Role::Api) { Some(address) } else { others.http };
-        secrets.keep_addresses(&Addresses { mqtt: server.mqtt.or(others.mqtt), http })?;
+        let (mqtt, postgres) = (server.mqtt.or(others.mqtt), server.postgres.or(others.postgres));
+        secrets.keep_addresses(&Addresses { mqtt, http, postgres })?;
     }
-    info!(mqtt = ?server.mqtt, http = ?server.http, roles = ?settings.roles, "ready");
+    info!(mqtt = ?server.mqtt, http = ?server.http, postgres = ?server.postgres, roles = ?settings.roles, "ready");
     Ok(server)
 }
 

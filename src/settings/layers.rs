@@ -10,7 +10,7 @@ use super::Settings;
 /// Variables that set something begin with this; two underscores part section and key.
 const VARIABLE: &str = "FOREWARN_";
 /// Variables of that prefix that mean something else.
-const OTHER_VARIABLES: [&str; 2] = ["FOREWARN_DATA", "FOREWARN_CONFIG"];
+const OTHER_VARIABLES: [&str; 3] = ["FOREWARN_DATA", "FOREWARN_CONFIG", "FOREWARN_PYTHON"];
 
 /// Values with an origin, such as those of a file.
 #[derive(Debug, Clone)]

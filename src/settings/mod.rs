@@ -101,6 +101,8 @@ pub struct Settings {
     pub prognosis: analytics::prognosis::Settings,
     /// SQL.
     pub query: analytics::query::Settings,
+    /// SQL for PostgreSQL's clients.
+    pub postgres: analytics::postgres::Settings,
     /// HTTP and the service database.
     pub api: api::Settings,
 }
@@ -123,6 +125,7 @@ impl Default for Settings {
             detect: Default::default(),
             prognosis: Default::default(),
             query: Default::default(),
+            postgres: Default::default(),
             api: Default::default(),
         }
     }
@@ -147,6 +150,7 @@ impl Settings {
             span("prognosis.train_interval", self.prognosis.train_interval, h(1), h(24 * 366));
         }
         span("query.timeout", self.query.timeout, ms(100), h(24));
+        span("postgres.login_timeout", self.postgres.login_timeout, ms(100), h(1));
         span("gateway.session_expiry", self.gateway.session_expiry, s(0), h(24 * 366));
         span("gateway.connect_timeout", self.gateway.connect_timeout, ms(100), h(1));
         if let Some(tls) = &self.gateway.tls {
@@ -180,6 +184,7 @@ impl Settings {
         number("query.memory_bytes", self.query.memory_bytes as u64, 16 * mib, 1 << 50);
         number("query.max_rows", self.query.max_rows as u64, 1, 1 << 40);
         number("query.concurrent", self.query.concurrent as u64, 1, 1024);
+        number("postgres.max_connections", self.postgres.max_connections as u64, 1, 65_536);
         if self.roles.is_empty() {
             problems.push("roles = []: at least one of ingest, analytics, api".into());
         }
@@ -189,6 +194,13 @@ impl Settings {
             if self.dev && !listen.ip().is_loopback() {
                 problems.push(format!("{key} = {listen}: with dev = true only loopback, such as 127.0.0.1"));
             }
+        }
+        let listen = self.postgres.listen;
+        if self.postgres.enabled && !listen.ip().is_loopback() {
+            problems.push(format!(
+                "postgres.listen = {listen}: only loopback, such as 127.0.0.1: its passwords are tokens, and it has no \
+                 TLS yet that would hide them"
+            ));
         }
         if let Some(folder) = &self.profiles
             && !folder.is_dir()

@@ -10,6 +10,7 @@ mod demo;
 mod disk;
 mod journey;
 mod model;
+mod postgres;
 mod process;
 mod refusal;
 mod replay;

@@ -8,6 +8,7 @@
 //! Passwords come in clear because tokens are kept as hashes, from which SCRAM's proof cannot be made; so the door
 //! takes them over loopback only.
 
+mod bounded;
 mod connection;
 mod handler;
 mod metrics;
@@ -21,7 +22,13 @@ use std::{
     time::Duration,
 };
 
-use pgwire::{api::RandomPidSecretKeyGenerator, messages::startup::SecretKey, tokio::process_socket};
+use futures::StreamExt as _;
+use pgwire::{
+    api::{ClientInfo as _, NoopHandler, PgWireConnectionState, RandomPidSecretKeyGenerator},
+    error::PgWireError,
+    messages::{PgWireFrontendMessage, startup::SecretKey},
+    tokio::server::{negotiate_tls, process_error, process_message},
+};
 use prometheus_client::registry::Registry;
 use schemas::door::{SqlEngine, TokenAuth};
 use serde::{Deserialize, Serialize};
@@ -30,9 +37,13 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    codec::{Framed, FramedParts},
+    sync::CancellationToken,
+};
 
 use self::{
+    bounded::{Allowance, Bounded},
     connection::{Connection, Full},
     handler::Handler,
 };
@@ -153,9 +164,45 @@ async fn serve(socket: TcpStream, connection: Arc<Connection>, within: Duration,
     };
     tokio::select! {
         () = late => metrics.refused("late"),
-        ended = process_socket(socket, None, Handler(Arc::clone(&connection))) => {
+        ended = converse(socket, Arc::clone(&connection)) => {
             if let Err(error) = ended {
                 tracing::debug!(cause = %error, "a PostgreSQL connection ended");
+            }
+        }
+    }
+}
+
+/// pgwire's own loop, over a bounded socket.
+async fn converse(socket: TcpStream, connection: Arc<Connection>) -> std::io::Result<()> {
+    let Some(negotiated) = negotiate_tls(socket, None).await? else {
+        return Ok(());
+    };
+    let allowance = Allowance::default();
+    let old = negotiated.into_parts();
+    let mut parts = FramedParts::new(Bounded::new(old.io, allowance.clone()), old.codec);
+    (parts.read_buf, parts.write_buf) = (old.read_buf, old.write_buf);
+    let mut socket = Framed::from_parts(parts);
+    let (handler, nothing) = (Arc::new(Handler(Arc::clone(&connection))), Arc::new(NoopHandler));
+    loop {
+        allowance.renew(connection.is_known());
+        let message = match socket.next().await {
+            None | Some(Ok(PgWireFrontendMessage::Terminate(_))) => return Ok(()),
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(std::io::Error::other(error)),
+        };
+        // What is wrong in the prepared way is answered up to the client's next Sync.
+        let prepared = match socket.state() {
+            PgWireConnectionState::CopyInProgress(prepared) => prepared,
+            _ => message.is_extended_query(),
+        };
+        let (startup, simple, extended) = (Arc::clone(&handler), Arc::clone(&handler), Arc::clone(&handler));
+        let (copy, cancel) = (Arc::clone(&nothing), Arc::clone(&handler));
+        let done = process_message(message, &mut socket, startup, simple, extended, copy, cancel).await;
+        if let Err(problem) = done {
+            let ends = matches!(&problem, PgWireError::UserError(info) if info.is_fatal());
+            process_error(&mut socket, problem, prepared).await?;
+            if ends {
+                return Ok(());
             }
         }
     }
