@@ -106,6 +106,9 @@ struct Serve {
     /// Where psql and other clients of PostgreSQL connect.
     #[arg(long, value_name = "ADDR")]
     pg: Option<SocketAddr>,
+    /// Where ADBC and other clients of Arrow Flight SQL connect.
+    #[arg(long, value_name = "ADDR")]
+    flight: Option<SocketAddr>,
     /// Also reads from this broker, such as mqtt://localhost:1883.
     #[arg(long, value_name = "URL")]
     broker: Option<String>,
@@ -177,6 +180,7 @@ impl Serve {
         set("gateway.listen", self.mqtt.map(|address| address.to_string().into()));
         set("api.listen", self.http.map(|address| address.to_string().into()));
         set("postgres.listen", self.pg.map(|address| address.to_string().into()));
+        set("flight.listen", self.flight.map(|address| address.to_string().into()));
         set("subscriber.broker", self.broker.map(Into::into));
         set("logs.format", logs.map(toml::Value::try_from).transpose()?);
         let settings = self.config.load(arguments)?.settings;
@@ -216,6 +220,9 @@ fn say(server: &Server, dev: bool) {
     }
     if let Some(postgres) = server.postgres() {
         eprintln!("SQL       psql postgresql://{postgres}/forewarn    the password is a token");
+    }
+    if let Some(flight) = server.flight() {
+        eprintln!("Flight    grpc://{flight}    the bearer, or the password, is a token");
     }
     if dev {
         let secrets = server.secrets();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `device.password` | every device of tenant `dev` logs in with its id and this |
 //! | `admin.token` | bearer token of role `admin` |
-//! | `addresses.json` | where the running server listens: `mqtt`, `http`, `postgres` |
+//! | `addresses.json` | where the running server listens: `mqtt`, `http`, `postgres`, `flight` |
 
 use std::{
     fs,
@@ -33,6 +33,8 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// The PostgreSQL door, if this process answers SQL.
     pub postgres: Option<SocketAddr>,
+    /// The Flight SQL door, if this process answers SQL.
+    pub flight: Option<SocketAddr>,
 }
 
 impl Secrets {

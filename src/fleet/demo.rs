@@ -67,6 +67,9 @@ pub struct Options {
     /// Where psql and other clients of PostgreSQL connect [default: 127.0.0.1:5433, or any free port].
     #[arg(long, value_name = "ADDR")]
     pg: Option<SocketAddr>,
+    /// Where ADBC and other clients of Arrow Flight SQL connect [default: 127.0.0.1:8815, or any free port].
+    #[arg(long, value_name = "ADDR")]
+    flight: Option<SocketAddr>,
     /// One JSON object last on standard output.
     #[arg(long)]
     json: bool,
@@ -94,6 +97,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     settings.gateway.listen = options.mqtt.unwrap_or_else(|| free(settings.gateway.listen));
     settings.api.listen = options.http.unwrap_or_else(|| free(settings.api.listen));
     settings.postgres.listen = options.pg.unwrap_or_else(|| free(settings.postgres.listen));
+    settings.flight.listen = options.flight.unwrap_or_else(|| free(settings.flight.listen));
     settings.api.slot_hold = SLOT_HOLD;
     settings.lake.commit_interval = COMMIT_INTERVAL;
     // A week passes in a third of a minute: it would do nothing but learn.
@@ -229,6 +233,9 @@ fn say(options: &Options, mqtt: SocketAddr, http: SocketAddr, server: &Server) {
     eprintln!("API       http://{http}/v1    documentation http://{http}/docs");
     if let Some(postgres) = server.postgres() {
         eprintln!("SQL       psql postgresql://{postgres}/forewarn    the password is the token");
+    }
+    if let Some(flight) = server.flight() {
+        eprintln!("Flight    grpc://{flight}    the bearer, or the password, is the token");
     }
     eprintln!("token     {}", server.secrets().admin_token_path().display());
 }

@@ -39,7 +39,7 @@ pub async fn lay(settings: &Settings, mut history: History, end: Instant) -> any
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut settings = Settings { roles: vec![Role::Ingest], stop_timeout: COMMITTED_WITHIN, ..settings.clone() };
     (settings.gateway.listen, settings.api.listen) = (anywhere, anywhere);
-    settings.postgres.enabled = false;
+    (settings.postgres.enabled, settings.flight.enabled) = (false, false);
     let mut server = Server::start(settings, Arc::new(ManualClock::at(end))).await?;
     let log = server.log().context("the log of the past")?;
     let appended = append(log.as_ref(), &mut history).await;

@@ -7,7 +7,7 @@
 //! | roles | what runs |
 //! |---|---|
 //! | ingest | gateway, subscriber, log, pipeline, lake |
-//! | analytics | with ingest: detection and SQL over hot and cold rows; alone: SQL over Delta; the PostgreSQL door |
+//! | analytics | with ingest: detection and SQL over hot and cold rows; alone: SQL over Delta; the PostgreSQL and Flight SQL doors |
 //! | api | service database, HTTP |
 
 mod background;
@@ -38,6 +38,7 @@ pub struct Server {
     http: Option<SocketAddr>,
     mqtt: Option<SocketAddr>,
     postgres: Option<SocketAddr>,
+    flight: Option<SocketAddr>,
     log: Option<ingest::log::Log>,
     progress: Arc<dyn ProgressSource>,
     totals: Option<start::Totals>,
@@ -45,7 +46,7 @@ pub struct Server {
     intake: CancellationToken,
     /// Ends the pipeline and its consumers.
     pipeline: CancellationToken,
-    /// Ends HTTP, the PostgreSQL door and the relays.
+    /// Ends HTTP, the PostgreSQL and Flight SQL doors and the relays.
     service: CancellationToken,
     intake_tasks: JoinSet<anyhow::Result<()>>,
     pipeline_tasks: JoinSet<anyhow::Result<()>>,
@@ -73,6 +74,11 @@ impl Server {
     /// Where PostgreSQL's clients connect, if this process answers SQL.
     pub fn postgres(&self) -> Option<SocketAddr> {
         self.postgres
+    }
+
+    /// Where Flight SQL's clients connect, if this process answers SQL.
+    pub fn flight(&self) -> Option<SocketAddr> {
+        self.flight
     }
 
     /// The secrets of `--dev`.

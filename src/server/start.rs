@@ -60,6 +60,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         http: None,
         mqtt: None,
         postgres: None,
+        flight: None,
         log: None,
         progress: Arc::new(Nowhere),
         totals: None,
@@ -248,6 +249,19 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         });
     }
 
+    if settings.flight.enabled
+        && let Some(engine) = sql.clone()
+    {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).context("ask the operating system for random bytes")?;
+        let tokens = Arc::new(api::token::Tokens::new(db.clone(), clock.clone()));
+        let doors = analytics::flight::Doors { engine, tokens, key };
+        let door = analytics::flight::Flight::open(settings.flight.clone(), doors, &mut registry).await?;
+        server.flight = Some(door.local_addr());
+        let stop = service.clone();
+        server.service_tasks.spawn(async move { Ok(door.run(stop).await?) });
+    }
+
     // Every process tells how it is; only the api role answers more.
     let listen = settings.api.listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on api.listen = {listen}"))?;
@@ -278,9 +292,10 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         let others = secrets.addresses().unwrap_or_default();
         let http = if role(Role::Api) { Some(address) } else { others.http };
         let (mqtt, postgres) = (server.mqtt.or(others.mqtt), server.postgres.or(others.postgres));
-        secrets.keep_addresses(&Addresses { mqtt, http, postgres })?;
+        let flight = server.flight.or(others.flight);
+        secrets.keep_addresses(&Addresses { mqtt, http, postgres, flight })?;
     }
-    info!(mqtt = ?server.mqtt, http = ?server.http, postgres = ?server.postgres, roles = ?settings.roles, "ready");
+    info!(mqtt = ?server.mqtt, http = ?server.http, postgres = ?server.postgres, flight = ?server.flight, roles = ?settings.roles, "ready");
     Ok(server)
 }
 

@@ -103,6 +103,8 @@ pub struct Settings {
     pub query: analytics::query::Settings,
     /// SQL for PostgreSQL's clients.
     pub postgres: analytics::postgres::Settings,
+    /// SQL for Flight SQL's clients.
+    pub flight: analytics::flight::Settings,
     /// HTTP and the service database.
     pub api: api::Settings,
 }
@@ -126,6 +128,7 @@ impl Default for Settings {
             prognosis: Default::default(),
             query: Default::default(),
             postgres: Default::default(),
+            flight: Default::default(),
             api: Default::default(),
         }
     }
@@ -185,6 +188,8 @@ impl Settings {
         number("query.max_rows", self.query.max_rows as u64, 1, 1 << 40);
         number("query.concurrent", self.query.concurrent as u64, 1, 1024);
         number("postgres.max_connections", self.postgres.max_connections as u64, 1, 65_536);
+        number("flight.max_connections", self.flight.max_connections as u64, 1, 65_536);
+        number("flight.max_message_bytes", self.flight.max_message_bytes as u64, 1024, 256 * mib);
         if self.roles.is_empty() {
             problems.push("roles = []: at least one of ingest, analytics, api".into());
         }
@@ -195,12 +200,17 @@ impl Settings {
                 problems.push(format!("{key} = {listen}: with dev = true only loopback, such as 127.0.0.1"));
             }
         }
-        let listen = self.postgres.listen;
-        if self.postgres.enabled && !listen.ip().is_loopback() {
-            problems.push(format!(
-                "postgres.listen = {listen}: only loopback, such as 127.0.0.1: its passwords are tokens, and it has no \
-                 TLS yet that would hide them"
-            ));
+        let doors = [
+            ("postgres.listen", self.postgres.enabled, self.postgres.listen),
+            ("flight.listen", self.flight.enabled, self.flight.listen),
+        ];
+        for (key, enabled, listen) in doors {
+            if enabled && !listen.ip().is_loopback() {
+                problems.push(format!(
+                    "{key} = {listen}: only loopback, such as 127.0.0.1: its passwords are tokens, and it has no TLS \
+                     yet that would hide them"
+                ));
+            }
         }
         if let Some(folder) = &self.profiles
             && !folder.is_dir()

@@ -37,6 +37,8 @@ fn what_is_wrong_is_said_by_key_value_and_origin() {
         ("dev = true\n[gateway]\nlisten = \"0.0.0.0:1883\"", "only loopback"),
         ("[postgres]\nlisten = \"0.0.0.0:5433\"", "postgres.listen = 0.0.0.0:5433: only loopback"),
         ("[postgres]\nmax_connections = 0", "postgres.max_connections = 0: from 1 to 65536"),
+        ("[flight]\nlisten = \"0.0.0.0:8815\"", "flight.listen = 0.0.0.0:8815: only loopback"),
+        ("[flight]\nmax_connections = 0", "flight.max_connections = 0: from 1 to 65536"),
         ("profiles = \"/no/such\"", "no such folder"),
     ] {
         let error = effective(&[Layer::toml(text, "f.toml").unwrap()]).unwrap_err();

@@ -8,7 +8,7 @@ use crate::process::forewarn;
 fn the_demo_gives_an_account_that_adds_up() {
     let output = forewarn()
         .args(["demo", "--devices", "80", "--for", "20s", "--speed", "57600", "--json"])
-        .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--pg", "127.0.0.1:0"])
+        .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--pg", "127.0.0.1:0", "--flight", "127.0.0.1:0"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -38,7 +38,7 @@ fn a_past_is_in_the_tables_before_the_demo_begins_and_raises_nothing() {
     let demo = |history: &str| {
         forewarn()
             .args(["demo", "--devices", "30", "--for", "2s", "--speed", "10000", "--json", "--history", history])
-            .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--pg", "127.0.0.1:0"])
+            .args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--pg", "127.0.0.1:0", "--flight", "127.0.0.1:0"])
             .arg("--data")
             .arg(folder.path())
             .output()

@@ -43,6 +43,8 @@ async fn a_past_teaches_a_champion_that_speaks_and_a_visit_teaches_the_next() {
         "127.0.0.1:0",
         "--pg",
         "127.0.0.1:0",
+        "--flight",
+        "127.0.0.1:0",
         "--data",
         data,
     ]);

@@ -68,7 +68,8 @@ impl Server {
         let _ = fs::remove_file(data.join("dev/addresses.json"));
         let log = fs::OpenOptions::new().create(true).append(true).open(data.join("stderr.txt")).unwrap();
         let mut child = forewarn()
-            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--pg", "127.0.0.1:0", "--mqtt", &mqtt.to_string()])
+            .args(["serve", "--dev", "--http", "127.0.0.1:0", "--pg", "127.0.0.1:0", "--flight", "127.0.0.1:0"])
+            .args(["--mqtt", &mqtt.to_string()])
             .arg("--data")
             .arg(data)
             .args(arguments)

@@ -24,8 +24,8 @@ impl Drop for Process {
 
 fn start(data: &std::path::Path, roles: &str, http: std::net::SocketAddr) -> Process {
     let child = forewarn()
-        .args(["serve", "--dev", "--roles", roles, "--mqtt", "127.0.0.1:0", "--pg", "127.0.0.1:0", "--http"])
-        .args([&http.to_string(), "--data"])
+        .args(["serve", "--dev", "--roles", roles, "--mqtt", "127.0.0.1:0", "--pg", "127.0.0.1:0"])
+        .args(["--flight", "127.0.0.1:0", "--http", &http.to_string(), "--data"])
         .arg(data)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -92,7 +92,7 @@ const DOORS: [(&str, &[&str]); 23] = [
     ("datafusion_pg_catalog", &["analytics/src/query/postgres.rs"]),
     ("arrow_flight", &["analytics/src/flight/"]),
     ("tonic", &["analytics/src/flight/"]),
-    ("prost", &["analytics/src/flight/"]),
+    ("prost", &["schemas/src/payload/sparkplug", "analytics/src/flight/"]),
 ];
 
 #[test]

@@ -56,6 +56,9 @@ const CALLS_PER_CONNECTION: u32 = 64;
 /// as long again.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
+/// After the order to stop, whoever does not read on is waited for this long and no longer.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// Wait after a connection could not be taken: most likely there are too many open files, and some will be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -146,8 +149,12 @@ impl Flight {
             .add_service(service)
             .serve_with_incoming_shutdown(
                 incoming(self.listener, self.settings.max_connections, self.metrics),
-                stop.cancelled_owned(),
+                stop.clone().cancelled_owned(),
             );
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(STOP_GRACE).await;
+        };
         let sweeping = async {
             let mut beat = tokio::time::interval(TICKET_TIME / 4);
             loop {
@@ -156,6 +163,7 @@ impl Flight {
         };
         tokio::select! {
             served = served => served.map_err(DoorError::Serve),
+            () = late => Ok(()),
             () = sweeping => Ok(()),
         }
     }

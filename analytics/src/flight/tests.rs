@@ -366,6 +366,9 @@ async fn connections_are_bounded_and_a_stop_is_not_held_up() {
     second.set_token("acme-token".into());
     assert!(second.execute("select 1".into(), None).await.is_err());
     world.becomes("forewarn_flight_connections 1").await;
+    // Who does not read on holds nothing up either.
+    let stalled = client.execute(ENDLESS.into(), None).await.unwrap();
+    let _stalled = client.do_get(stalled.endpoint[0].ticket.clone().unwrap()).await.unwrap();
     world.stop.cancel();
     let ended = loop {
         match batches.try_next().await {
