@@ -3,6 +3,7 @@
 mod admin;
 mod dead_letter;
 mod evaluate;
+mod maintain;
 pub(crate) mod model;
 mod query;
 
@@ -49,6 +50,8 @@ enum Command {
     Device(admin::Device),
     /// What could not be stored, and sending it again.
     DeadLetter(dead_letter::DeadLetter),
+    /// Merges files of the tables, drops rows past their time, deletes files no longer needed.
+    Maintain(maintain::Maintain),
     /// Device profiles.
     Profile(admin::Profile),
     /// Models that foretell failures.
@@ -149,6 +152,7 @@ impl Cli {
                         Command::Token(token) => token.run().await,
                         Command::Device(device) => device.run().await,
                         Command::DeadLetter(letter) => letter.run().await,
+                        Command::Maintain(maintain) => maintain.run().await,
                         Command::Profile(profile) => profile.run(),
                         Command::Model(model) => model.run().await,
                         Command::Serve(_) | Command::CheckConfig(_) => Ok(()),

@@ -97,6 +97,12 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         let lake =
             ingest::lake::Lake::open(&data.join("lake"), &profiles, settings.lake.clone(), &mut registry).await?;
         tables = Some(lake.source());
+        let maintainer = lake.maintainer(settings.maintain.clone(), settings.retention.clone())?;
+        let (maintain_clock, stop) = (clock.clone(), pipeline_stop.clone());
+        server.pipeline_tasks.spawn_on(
+            async move { maintainer.run(maintain_clock, stop).await.map_err(|error| anyhow::anyhow!(error)) },
+            &background,
+        );
         let mut pipeline = ingest::pipeline::Pipeline::open(
             log.clone(),
             &data.join("state"),

@@ -95,6 +95,10 @@ pub struct Settings {
     pub pipeline: ingest::pipeline::Settings,
     /// Delta tables.
     pub lake: ingest::lake::Settings,
+    /// When files of tables are merged and deleted.
+    pub maintain: ingest::lake::maintain::Settings,
+    /// How long rows are kept.
+    pub retention: ingest::lake::maintain::Retention,
     /// Detection.
     pub detect: analytics::detect::Settings,
     /// Models and advisories.
@@ -124,6 +128,8 @@ impl Default for Settings {
             log: Default::default(),
             pipeline: Default::default(),
             lake: Default::default(),
+            maintain: Default::default(),
+            retention: Default::default(),
             detect: Default::default(),
             prognosis: Default::default(),
             query: Default::default(),
@@ -152,6 +158,11 @@ impl Settings {
         if !self.prognosis.train_interval.is_zero() {
             span("prognosis.train_interval", self.prognosis.train_interval, h(1), h(24 * 366));
         }
+        span("maintain.interval", self.maintain.interval, s(1), h(24));
+        span("maintain.settle", self.maintain.settle, s(0), h(24 * 366));
+        // Shorter, and a file could be gone before the commit that names it; longer, and the log forgets what it removed.
+        span("maintain.vacuum_after", self.maintain.vacuum_after, h(1), h(24 * 7));
+        span("maintain.vacuum_interval", self.maintain.vacuum_interval, s(1), h(24 * 366));
         span("query.timeout", self.query.timeout, ms(100), h(24));
         span("postgres.login_timeout", self.postgres.login_timeout, ms(100), h(1));
         span("gateway.session_expiry", self.gateway.session_expiry, s(0), h(24 * 366));
@@ -179,6 +190,10 @@ impl Settings {
         number("log.queue_frames", self.log.queue_frames as u64, 1, 1 << 20);
         number("log.max_frame_bytes", self.log.max_frame_bytes as u64, self.gateway.max_packet_bytes.into(), 512 * mib);
         number("pipeline.chunk_frames", self.pipeline.chunk_frames as u64, 1, 1 << 20);
+        number("maintain.files", self.maintain.files as u64, 2, 64);
+        number("maintain.file_bytes", self.maintain.file_bytes, mib, 1024 * mib);
+        number("maintain.merge_bytes", self.maintain.merge_bytes, self.maintain.file_bytes, 4096 * mib);
+        number("maintain.bytes_per_second", self.maintain.bytes_per_second, mib / 16, 1 << 40);
         number("lake.commit_rows", self.lake.commit_rows as u64, 1, 1 << 30);
         number("prognosis.min_failures", self.prognosis.min_failures, 2, 1 << 20);
         number("prognosis.min_later_failures", self.prognosis.min_later_failures, 1, 1 << 20);
@@ -190,6 +205,7 @@ impl Settings {
         number("postgres.max_connections", self.postgres.max_connections as u64, 1, 65_536);
         number("flight.max_connections", self.flight.max_connections as u64, 1, 65_536);
         number("flight.max_message_bytes", self.flight.max_message_bytes as u64, 1024, 256 * mib);
+        problems.extend(self.retention.problem());
         if self.roles.is_empty() {
             problems.push("roles = []: at least one of ingest, analytics, api".into());
         }

@@ -6,7 +6,7 @@
 //! put one chunk away or to copy a list of pointers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard},
 };
 
@@ -69,9 +69,20 @@ pub(super) struct Shelf {
 #[derive(Debug)]
 struct Rows {
     version: u64,
+    /// Later versions that hold the same rows as the one before them.
+    same: BTreeSet<u64>,
     batches: Vec<Stretch>,
     /// How many of `batches`, from the front, a commit is writing.
     cut: usize,
+}
+
+impl Rows {
+    fn follow(&mut self) {
+        while self.same.remove(&(self.version + 1)) {
+            self.version += 1;
+        }
+        self.same.retain(|version| *version > self.version);
+    }
 }
 
 /// Rows of neighbouring chunks.
@@ -104,7 +115,7 @@ pub(super) struct Misfit(String);
 impl Shelf {
     /// Empty, with Delta at `version`.
     pub(super) fn new(location: Url, schema: SchemaRef, version: u64) -> Self {
-        let rows = Rows { version, batches: Vec::new(), cut: 0 };
+        let rows = Rows { version, same: BTreeSet::new(), batches: Vec::new(), cut: 0 };
         Self { location, schema, rows: Mutex::new(rows) }
     }
 
@@ -179,11 +190,25 @@ impl Shelf {
         let cut = std::mem::take(&mut rows.cut);
         rows.batches.drain(..cut);
         rows.version = version;
+        rows.follow();
+    }
+
+    /// Version `version` only keeps the rows of the one before in other files: it is shown once that one is. A table
+    /// without new rows must not stay at a version whose files go.
+    pub(super) fn same(&self, version: u64) {
+        let mut rows = self.rows();
+        rows.same.insert(version);
+        rows.follow();
+    }
+
+    /// The version that is shown.
+    pub(super) fn version(&self) -> u64 {
+        self.rows().version
     }
 }
 
 /// Brings a batch into the table's column order; columns of metrics that the profile no longer has become null.
-fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Misfit> {
+pub(super) fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Misfit> {
     if let Some(extra) = batch.schema().fields().iter().find(|field| schema.index_of(field.name()).is_err()) {
         return Err(Misfit(format!("the table has no column {}", extra.name())));
     }

@@ -6,6 +6,8 @@ use prometheus_client::{
 };
 use schemas::table::TableName;
 
+use super::maintain::Figures;
+
 type ByTable = [(&'static str, String); 1];
 
 /// Handles; cloning shares them.
@@ -19,6 +21,66 @@ pub(super) struct Metrics {
     pub(super) hot_rows: Family<ByTable, Gauge>,
     pub(super) hot_bytes: Gauge,
     pub(super) duration: Histogram,
+    pub(super) maintenance: Maintenance,
+}
+
+/// What maintenance counts: `forewarn_maintenance_…`.
+#[derive(Debug, Clone)]
+pub(super) struct Maintenance {
+    pub(super) runs: Counter,
+    pub(super) refused: Counter,
+    pub(super) errors: Family<ByTable, Counter>,
+    pub(super) merges: Family<ByTable, Counter>,
+    pub(super) files: Family<ByTable, Gauge>,
+    pub(super) read: Family<ByTable, Counter>,
+    pub(super) written: Family<ByTable, Counter>,
+    pub(super) dropped: Family<ByTable, Counter>,
+    pub(super) deleted: Family<ByTable, Counter>,
+    pub(super) seconds: Histogram,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self {
+            runs: Counter::default(),
+            refused: Counter::default(),
+            errors: Family::default(),
+            merges: Family::default(),
+            files: Family::default(),
+            read: Family::default(),
+            written: Family::default(),
+            dropped: Family::default(),
+            deleted: Family::default(),
+            seconds: Histogram::new(SECONDS),
+        }
+    }
+}
+
+impl Maintenance {
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("forewarn_maintenance");
+        registry.register("runs", "Rounds over all tables", self.runs.clone());
+        registry.register("refused_by_lease", "Starts refused: another process maintains", self.refused.clone());
+        registry.register("errors", "Tables that a round could not maintain", self.errors.clone());
+        registry.register("merges", "Merges of files", self.merges.clone());
+        registry.register("live_files", "Live files after the last round", self.files.clone());
+        registry.register("read_bytes", "Bytes of Parquet read by merges", self.read.clone());
+        registry.register("written_bytes", "Bytes of Parquet written by merges", self.written.clone());
+        registry.register("dropped_rows", "Rows dropped by retention", self.dropped.clone());
+        registry.register("deleted_files", "Files that no recent version held, deleted", self.deleted.clone());
+        registry.register("table_seconds", "Time that one table took in a round", self.seconds.clone());
+    }
+
+    /// Counts what was done to a table.
+    pub(super) fn note(&self, table: &TableName, figures: &Figures) {
+        let labels = label(table);
+        self.merges.get_or_create(&labels).inc_by(figures.merges);
+        self.files.get_or_create(&labels).set(i64::try_from(figures.files_after).unwrap_or(i64::MAX));
+        self.read.get_or_create(&labels).inc_by(figures.bytes_read);
+        self.written.get_or_create(&labels).inc_by(figures.bytes_written);
+        self.dropped.get_or_create(&labels).inc_by(figures.rows_dropped);
+        self.deleted.get_or_create(&labels).inc_by(figures.files_deleted);
+    }
 }
 
 /// From a commit of a few rows (four flushes of a fast disk) to one that a stuck disk holds up.
@@ -35,7 +97,9 @@ impl Metrics {
             hot_rows: Family::default(),
             hot_bytes: Gauge::default(),
             duration: Histogram::new(SECONDS),
+            maintenance: Maintenance::default(),
         };
+        metrics.maintenance.register(registry);
         let lake = registry.sub_registry_with_prefix("forewarn_lake");
         lake.register("commits", "Versions written to Delta tables", metrics.commits.clone());
         lake.register("committed_rows", "Rows written to Delta tables", metrics.rows.clone());

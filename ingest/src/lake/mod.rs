@@ -14,6 +14,7 @@
 //! | `part`, `stats` | Parquet files and their statistics |
 //! | `table` | one Delta table |
 //! | `durable` | the local folder, synced |
+//! | `maintain` | files merged, old rows dropped, old files deleted |
 //!
 //! One committer per table: a second process on the same folder is noticed at its first commit and stops the lake.
 //!
@@ -22,6 +23,7 @@
 mod commit;
 mod durable;
 mod hot;
+pub mod maintain;
 mod metrics;
 mod part;
 mod run;
@@ -206,6 +208,8 @@ impl LakeError {
 /// The tables, open. [`Lake::run`] feeds them.
 #[derive(Debug)]
 pub struct Lake {
+    store: Arc<dyn ObjectStore>,
+    root: Url,
     settings: Settings,
     slots: BTreeMap<TableName, Slot>,
     hot: Arc<Hot>,
@@ -256,7 +260,7 @@ impl Lake {
             slots.insert(table.name.clone(), Slot::new(table, &settings));
         }
         let (hot, metrics) = (Arc::new(hot), Metrics::new(registry));
-        Ok(Self { settings, slots, hot, metrics, committed: Arc::default() })
+        Ok(Self { store, root: root.clone(), settings, slots, hot, metrics, committed: Arc::default() })
     }
 
     /// The log offset of each table that has one: a feed's chunks must not straddle any of them.

@@ -19,7 +19,7 @@ use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
     errors::ParquetError,
-    file::properties::WriterProperties,
+    file::properties::{WriterProperties, WriterPropertiesBuilder},
 };
 use schemas::{table::PARTITION, time::Instant};
 
@@ -79,13 +79,16 @@ fn date_text(days: i32) -> String {
     at.to_string().chars().take(10).collect()
 }
 
-fn parquet(rows: &RecordBatch) -> Result<bytes::Bytes, ParquetError> {
-    let properties = WriterProperties::builder()
+/// How every file is written; statistics of row groups and pages are the library's default.
+pub(super) fn properties() -> WriterPropertiesBuilder {
+    WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP))
         .set_created_by("forewarn".to_owned())
-        .build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&rows.schema()), Some(properties))?;
+}
+
+fn parquet(rows: &RecordBatch) -> Result<bytes::Bytes, ParquetError> {
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(&rows.schema()), Some(properties().build()))?;
     writer.write(rows)?;
     Ok(writer.into_inner()?.into())
 }

@@ -7,7 +7,7 @@
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute,
-    datatypes::{DataType, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
+    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
 use schemas::time::Instant;
 use serde_json::{Map, Value, json};
@@ -17,18 +17,89 @@ const TEXT_BOUND: usize = 128;
 
 /// The statistics of one file; the partition column must be gone already.
 pub(super) fn stats(rows: &RecordBatch) -> String {
-    let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
-    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
-        if field.data_type().is_nested() {
-            continue;
-        }
-        nulls.insert(field.name().clone(), json!(column.null_count()));
-        if let Some((min, max)) = bounds(column) {
-            least.insert(field.name().clone(), min);
-            greatest.insert(field.name().clone(), max);
+    let mut tally = Tally::new(&rows.schema());
+    tally.add(rows);
+    tally.stats()
+}
+
+/// The statistics of a file that comes in batches.
+#[derive(Debug)]
+pub(super) struct Tally {
+    schema: SchemaRef,
+    rows: usize,
+    columns: Vec<Column>,
+}
+
+/// What is known of a column so far.
+#[derive(Debug, Default, Clone)]
+struct Column {
+    nulls: usize,
+    bounds: Option<(Value, Value)>,
+    /// Some batch had values and no bounds.
+    unbounded: bool,
+}
+
+impl Tally {
+    /// Of no rows yet.
+    pub(super) fn new(schema: &SchemaRef) -> Self {
+        Self { schema: schema.clone(), rows: 0, columns: vec![Column::default(); schema.fields().len()] }
+    }
+
+    /// Counts a batch of the same schema.
+    pub(super) fn add(&mut self, rows: &RecordBatch) {
+        self.rows += rows.num_rows();
+        for (known, column) in self.columns.iter_mut().zip(rows.columns()) {
+            if column.data_type().is_nested() {
+                continue;
+            }
+            known.nulls += column.null_count();
+            match (bounds(column), known.bounds.take()) {
+                (Some((min, max)), Some((least, greatest))) => {
+                    let least = if before(column.data_type(), &min, &least) { min } else { least };
+                    let greatest = if before(column.data_type(), &greatest, &max) { max } else { greatest };
+                    known.bounds = Some((least, greatest));
+                }
+                (Some(first), None) => known.bounds = Some(first),
+                (None, kept) => {
+                    known.bounds = kept;
+                    known.unbounded |= column.null_count() < column.len();
+                }
+            }
         }
     }
-    json!({ "numRecords": rows.num_rows(), "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
+
+    /// How many rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// As JSON.
+    pub(super) fn stats(&self) -> String {
+        let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
+        for (field, column) in self.schema.fields().iter().zip(&self.columns) {
+            if field.data_type().is_nested() {
+                continue;
+            }
+            nulls.insert(field.name().clone(), json!(column.nulls));
+            if let (Some((min, max)), false) = (&column.bounds, column.unbounded) {
+                least.insert(field.name().clone(), min.clone());
+                greatest.insert(field.name().clone(), max.clone());
+            }
+        }
+        json!({ "numRecords": self.rows, "minValues": least, "maxValues": greatest, "nullCount": nulls }).to_string()
+    }
+}
+
+/// Whether `a` is less than `b`, both bounds of a column of this type.
+fn before(r#type: &DataType, a: &Value, b: &Value) -> bool {
+    match (r#type, a, b) {
+        (DataType::Timestamp(..), Value::String(a), Value::String(b)) => {
+            a.parse::<Instant>().ok() < b.parse::<Instant>().ok()
+        }
+        (_, Value::String(a), Value::String(b)) => a < b,
+        (DataType::Int64, a, b) => a.as_i64() < b.as_i64(),
+        (_, a, b) => a.as_f64() < b.as_f64(),
+    }
 }
 
 fn bounds(column: &ArrayRef) -> Option<(Value, Value)> {

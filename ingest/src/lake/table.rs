@@ -161,7 +161,7 @@ impl Table {
 
 /// Reads a table; what was read is durable when this returns. A process that was killed may have given a log entry its
 /// name and not come to sync the folder: to trust that entry, and move the log's cursor past it, makes it our matter.
-async fn load(log: &LogStoreRef) -> Result<DeltaTable, DeltaTableError> {
+pub(super) async fn load(log: &LogStoreRef) -> Result<DeltaTable, DeltaTableError> {
     let mut delta = DeltaTable::new(log.clone());
     delta.load().await?;
     if let Ok(folder) = log.root_url().to_file_path() {

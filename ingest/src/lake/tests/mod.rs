@@ -3,5 +3,6 @@
 mod bench;
 mod crash;
 mod files;
+mod maintain;
 mod rows;
 mod store;

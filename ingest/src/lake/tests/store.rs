@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream::BoxStream};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
@@ -23,14 +23,42 @@ use super::{
     bench::{DEADLINE, Running, chunk, count, eager, hot_rows, lazy, pump, pumps, stored, until},
 };
 
-/// Fails puts of names that contain `name`, `times` times from the moment it is armed.
+/// Fails puts of names that contain `name`, `times` times from the moment it is armed and `passes` of them got through.
 #[derive(Debug)]
-struct Faulty {
+pub(super) struct Faulty {
     inner: Durable,
     name: &'static str,
+    passes: AtomicI64,
     times: AtomicI64,
     /// Whether the put takes place all the same.
     unheard: bool,
+}
+
+impl Faulty {
+    /// Armed at once.
+    pub(super) fn new(inner: Durable, name: &'static str, times: i64, unheard: bool) -> Self {
+        Self { inner, name, passes: AtomicI64::new(0), times: AtomicI64::new(times), unheard }
+    }
+
+    /// As if the process were killed after so many changes: none takes place any more.
+    pub(super) fn killed_after(inner: Durable, changes: i64) -> Self {
+        Self { passes: AtomicI64::new(changes), ..Self::new(inner, "", i64::MAX, false) }
+    }
+
+    /// Whether it was.
+    pub(super) fn was_killed(&self) -> bool {
+        self.times.load(Ordering::SeqCst) < i64::MAX
+    }
+
+    fn fails(&self, name: &str) -> bool {
+        name.contains(self.name)
+            && self.passes.fetch_sub(1, Ordering::SeqCst) <= 0
+            && self.times.fetch_sub(1, Ordering::SeqCst) > 0
+    }
+}
+
+fn dead() -> Error {
+    Error::Generic { store: "Faulty", source: "the line went dead".into() }
 }
 
 impl fmt::Display for Faulty {
@@ -42,22 +70,28 @@ impl fmt::Display for Faulty {
 #[async_trait]
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        let fails = location.as_ref().contains(self.name) && self.times.fetch_sub(1, Ordering::SeqCst) > 0;
+        let fails = self.fails(location.as_ref());
         if !fails || self.unheard {
             let result = self.inner.put_opts(location, payload, opts).await;
             if !fails {
                 return result;
             }
         }
-        Err(Error::Generic { store: "Faulty", source: "the line went dead".into() })
+        Err(dead())
     }
     async fn put_multipart_opts(&self, to: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        if self.name.is_empty() && self.fails(to.as_ref()) {
+            return Err(dead());
+        }
         self.inner.put_multipart_opts(to, options).await
     }
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.inner.get_opts(location, options).await
     }
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        if self.name.is_empty() && self.fails("") {
+            return futures::stream::iter([Err(dead())]).boxed();
+        }
         self.inner.delete_stream(locations)
     }
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -81,7 +115,7 @@ struct Bench {
 /// A lake that works until it is opened, then fails as said.
 async fn start(name: &'static str, times: i64, unheard: bool, settings: Settings) -> Bench {
     let folder = tempfile::tempdir().unwrap();
-    let store = Arc::new(Faulty { inner: Durable::default(), name, times: AtomicI64::new(0), unheard });
+    let store = Arc::new(Faulty::new(Durable::default(), name, 0, unheard));
     let root = Url::from_directory_path(folder.path().canonicalize().unwrap()).unwrap();
     let mut registry = Registry::default();
     let lake = Lake::open_on(store.clone(), &root, &pumps(), settings, &mut registry).await.unwrap();
