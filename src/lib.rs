@@ -18,6 +18,7 @@ pub mod logs;
 pub mod server;
 pub mod settings;
 
-/// glibc keeps what Delta checkpoints and queries free in its arenas; this one gives it back.
+/// glibc keeps in its arenas what Delta checkpoints free (288 MB over 5,000 commits, 106 MB with two arenas); how much this one
+/// keeps was not measured yet.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
