@@ -9,23 +9,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use datafusion::{
     catalog::Session,
-    error::Result,
     execution::object_store::ObjectStoreUrl,
-    logical_expr::Expr,
     object_store::{self, ObjectMeta},
 };
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use schemas::{
     door::{TableSnapshot, TableSource},
-    id::TenantId,
     table::{PARTITION, TableName},
 };
 use url::Url;
 
-use super::files::{File, Files, Scans};
+use super::files::{File, Files};
 
 /// Versions of a table kept open: the newest, and those of queries planned just before it came.
 const VERSIONS_KEPT: usize = 3;
@@ -141,21 +138,13 @@ impl Cold {
         Ok(self.table.snapshot()?.snapshot().arrow_schema())
     }
 
-    /// Plans the reading of the shown columns, leaving out files and pages without rows of the tenant that match;
-    /// other rows may still come out. `table` is the whole table's schema.
-    pub(super) fn scan(
-        &self,
-        session: &dyn Session,
-        shown: &Schema,
-        table: &SchemaRef,
-        filters: &[Expr],
-        tenant: &TenantId,
-    ) -> Result<Scans> {
+    /// Its files, whose store the session knows from now on.
+    pub(super) fn files(&self, session: &dyn Session) -> &Files {
         if self.table.log_store().root_url().scheme() != "file" {
             let store = self.table.log_store().root_object_store(None);
             session.runtime_env().register_object_store(self.files.store.as_ref(), store);
         }
-        self.files.scan(session, shown, table, filters, tenant)
+        &self.files
     }
 }
 

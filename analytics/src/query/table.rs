@@ -85,7 +85,7 @@ impl TableProvider for Table {
             let cold = self.lake.at(&self.snapshot.location, version).await;
             let cold = cold.map_err(|error| DataFusionError::External(Box::new(error)))?;
             let filters: Vec<Expr> = filters.iter().filter(|filter| cannot_fail(filter)).cloned().collect();
-            let scans = cold.scan(session, &shown, &self.snapshot.schema, &filters, &self.tenant)?;
+            let scans = cold.files(session).scan(session, &shown, &self.snapshot.schema, &filters, &self.tenant)?;
             parts.extend(scans.own);
             if let Some(scan) = scans.mixed {
                 let shape = Shape::new(&scan.schema(), Arc::clone(&shown), &self.tenant)?;
