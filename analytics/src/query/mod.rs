@@ -26,6 +26,7 @@ mod run;
 mod service;
 mod table;
 mod truncate;
+mod views;
 
 use std::{
     sync::{
@@ -306,7 +307,7 @@ fn config(settings: &Settings) -> SessionConfig {
     options.execution.time_zone = Some("UTC".into());
     // A hash join cannot spill; a sort-merge join can (pitfalls 1.8).
     options.optimizer.prefer_hash_join = false;
-    // Plain strings, as in the tables' schema; views would have to be cast back.
+    // The tables' own schemas say what is a view (`views`).
     options.execution.parquet.schema_force_view_types = false;
     options.execution.parquet.pushdown_filters = true;
     options.execution.parquet.reorder_filters = true;

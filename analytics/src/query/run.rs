@@ -38,7 +38,7 @@ use super::{
     explain::explain,
     metrics::Running,
     policy::{self, Asked},
-    problem,
+    problem, views,
 };
 
 /// A query at work; its result says how it ended.
@@ -103,7 +103,8 @@ pub(super) async fn run(
     let deadline = span.deadline;
     let late = |_| span.late();
     let mut rows = timeout_at(deadline, start(shared, tenant, work)).await.map_err(late)??;
-    if schema.send(rows.schema()).is_err() {
+    let shown = views::without(&rows.schema());
+    if schema.send(Arc::clone(&shown)).is_err() {
         return Ok(false);
     }
     let most = shared.settings.max_rows;
@@ -113,7 +114,8 @@ pub(super) async fn run(
         let fits = batch.num_rows().min(most - sent);
         sent += fits;
         if fits > 0 {
-            if timeout_at(deadline, batches.send(batch.slice(0, fits))).await.map_err(late)?.is_err() {
+            let plain = views::plain(batch.slice(0, fits), &shown).map_err(|error| told(shared, error.into()))?;
+            if timeout_at(deadline, batches.send(plain)).await.map_err(late)?.is_err() {
                 return Ok(false);
             }
             running.returned(fits);
@@ -143,12 +145,13 @@ pub(super) async fn describe(
                 let parameters = parameters(&logical).map_err(|error| told(shared, error))?;
                 // Some types are known only once the analyzer has been over the plan; it may want the values first.
                 let logical = state.optimize(&logical).unwrap_or(logical);
-                Ok(door::Statement { schema: Arc::new(logical.schema().as_arrow().clone()), parameters })
+                let schema = views::without(&Arc::new(logical.schema().as_arrow().clone()));
+                Ok(door::Statement { schema, parameters })
             }
             asked @ Asked::Plan(_) => {
                 let work = Work { asked, parameters: None, dialect: work.dialect };
                 let rows = start(shared, tenant, work).await?;
-                Ok(door::Statement { schema: rows.schema(), parameters: Arc::new(Schema::empty()) })
+                Ok(door::Statement { schema: views::without(&rows.schema()), parameters: Arc::new(Schema::empty()) })
             }
         }
     };
@@ -163,6 +166,8 @@ fn parameters(plan: &LogicalPlan) -> Result<SchemaRef> {
     let field = |number| {
         let id = format!("${number}");
         let known = types.get(&id).cloned().flatten();
+        // A view is how plans see a text.
+        let known = known.filter(|known| *known != DataType::Utf8View);
         Field::new(id, known.unwrap_or(DataType::Utf8), true)
     };
     Ok(Arc::new(Schema::new((1..=most).map(field).collect::<Vec<_>>())))

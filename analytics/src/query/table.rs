@@ -1,6 +1,6 @@
 //! One table of one query: Delta at exactly the snapshot's version, and the hot rows that belong with it.
 //!
-//! Promise: only the tenant's rows come out, in the snapshot's schema. A filter goes below the [`super::fence`] only
+//! Promise: only the tenant's rows come out, in the snapshot's schema with texts as `views`. A filter goes below the [`super::fence`] only
 //! if it cannot fail on a row, because there it may meet rows of other tenants, and an error text would carry their
 //! values out; all filters are applied again above it.
 
@@ -27,19 +27,23 @@ use schemas::{door::TableSnapshot, id::TenantId};
 use super::{
     fence::{Fence, Shape},
     lake::Lake,
+    views,
 };
 
 /// A table, for one tenant and one query.
 pub(super) struct Table {
     tenant: TenantId,
     snapshot: TableSnapshot,
+    /// The snapshot's, as plans see it.
+    schema: SchemaRef,
     lake: Arc<Lake>,
 }
 
 impl Table {
     /// The tenant's part of `snapshot`.
     pub(super) fn new(tenant: TenantId, snapshot: TableSnapshot, lake: Arc<Lake>) -> Self {
-        Self { tenant, snapshot, lake }
+        let schema = views::within(&snapshot.schema);
+        Self { tenant, snapshot, schema, lake }
     }
 }
 
@@ -52,7 +56,7 @@ impl fmt::Debug for Table {
 #[async_trait]
 impl TableProvider for Table {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.snapshot.schema)
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -77,15 +81,15 @@ impl TableProvider for Table {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let shown = match projection {
-            Some(columns) => Arc::new(self.snapshot.schema.project(columns)?),
-            None => Arc::clone(&self.snapshot.schema),
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
         };
         let mut parts: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         if let Some(version) = self.snapshot.version {
             let cold = self.lake.at(&self.snapshot.location, version).await;
             let cold = cold.map_err(|error| DataFusionError::External(Box::new(error)))?;
             let filters: Vec<Expr> = filters.iter().filter(|filter| cannot_fail(filter)).cloned().collect();
-            let scans = cold.files(session).scan(session, &shown, &self.snapshot.schema, &filters, &self.tenant)?;
+            let scans = cold.files(session).scan(session, &shown, &self.schema, &filters, &self.tenant)?;
             parts.extend(scans.own);
             if let Some(scan) = scans.mixed {
                 let shape = Shape::new(&scan.schema(), Arc::clone(&shown), &self.tenant)?;
