@@ -23,6 +23,7 @@ mod policy;
 pub mod postgres;
 mod problem;
 mod run;
+mod runs;
 mod service;
 mod table;
 mod truncate;
@@ -40,6 +41,7 @@ use async_trait::async_trait;
 use datafusion::{
     error::DataFusionError,
     execution::{SessionState, SessionStateBuilder, runtime_env::RuntimeEnv},
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     prelude::SessionConfig,
 };
 use prometheus_client::registry::Registry;
@@ -174,6 +176,7 @@ impl Engine {
         let mut state = SessionStateBuilder::new_with_default_features()
             .with_config(config(&settings))
             .with_analyzer_rules(truncate::rules())
+            .with_physical_optimizer_rules(rules())
             // No way to a file but through the tables.
             .with_table_factories(Default::default())
             .with_file_formats(Vec::new())
@@ -310,12 +313,20 @@ fn config(settings: &Settings) -> SessionConfig {
     // The tables' own schemas say what is a view (`views`).
     options.execution.parquet.schema_force_view_types = false;
     options.execution.parquet.pushdown_filters = true;
-    options.execution.parquet.reorder_filters = true;
+    // One after the other in an order of its own, each with a selection between, took half as long again (docs/benchmarks.md).
+    options.execution.parquet.reorder_filters = false;
     options.sql_parser.map_string_types_to_utf8view = false;
     // A sort keeps this much back for merging what it spilled; the default of 10 MiB per partition is a large part of
     // a query's share.
     options.execution.sort_spill_reservation_bytes = (settings.memory_bytes / settings.concurrent / 16).min(10 << 20);
     config
+}
+
+/// DataFusion's rules for physical plans, and ours after them.
+fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.push(Arc::new(runs::ByRuns));
+    rules
 }
 
 /// One place in the queue.
