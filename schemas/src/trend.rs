@@ -112,7 +112,7 @@ impl Asked {
             bounds.profile = Some(profile.parse().map_err(|problem| error("profile", format!("{problem}")))?);
         }
         let has = [("from", &self.from, trend.from), ("until", &self.until, trend.until)];
-        for (field, _, _) in has.iter().filter(|(_, given, has)| given.is_some() && has.is_none()) {
+        if let Some((field, ..)) = has.iter().find(|(_, given, has)| given.is_some() && has.is_none()) {
             return Err(error(field, format!("trend {name} has no {field}: leave {field} out")));
         }
         let instant = |field, given: &Option<String>| {

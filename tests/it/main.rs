@@ -10,6 +10,7 @@ mod delta;
 mod demo;
 mod disk;
 mod flight;
+mod grafana;
 mod journey;
 mod model;
 mod postgres;

@@ -108,6 +108,7 @@ pub(super) static DEFINITIONS: [Definition; 8] = [
                      limits: F. Garwood, Biometrika 28 (1936).",
             columns: &[
                 PROFILE,
+                column("age", "", "the band in words"),
                 column("from_month", "months", "the band's beginning"),
                 column("until_month", "months", "the band's end"),
                 column("devices", "devices", "devices that reached the band without a failure"),
@@ -126,8 +127,8 @@ pub(super) static DEFINITIONS: [Definition; 8] = [
         reads: &["device", "outcome"],
         order: "profile, from_month",
         drawn: Drawn {
-            names: &["profile", "from_month", "until_month"],
-            axis: "first failures per 1000 device-months by age in months, 95 % limits",
+            names: &["profile", "age"],
+            axis: "first failures per 1000 device-months, 95 % limits",
             bars: &[("per_thousand_device_months", "first failures per 1000 device-months")],
             mark: None,
             limits: true,

@@ -23,8 +23,8 @@ with watched as (
     from life l join band b on l.age_months > b.from_month
     group by l.profile, b.from_month, b.until_month
 )
-select profile, from_month, until_month, devices, failures, device_months,
-       1000 * failures / device_months as per_thousand_device_months,
+select profile, from_month || ' to ' || until_month || ' months' as age, from_month, until_month, devices, failures,
+       device_months, 1000 * failures / device_months as per_thousand_device_months,
        1000 * rate_interval(failures, device_months)['lower'] as lower,
        1000 * rate_interval(failures, device_months)['upper'] as upper
 from told
