@@ -13,6 +13,7 @@ mod flight;
 mod grafana;
 mod journey;
 mod model;
+mod parquet;
 mod postgres;
 mod process;
 mod refusal;
