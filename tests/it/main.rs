@@ -11,6 +11,7 @@ mod demo;
 mod disk;
 mod flight;
 mod grafana;
+mod isolation;
 mod journey;
 mod model;
 mod parquet;
