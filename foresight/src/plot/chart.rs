@@ -301,7 +301,7 @@ fn number(value: &f64) -> String {
     let size = value.abs();
     if size == 0.0 {
         "0".into()
-    } else if size >= 1e6 || size < 1e-3 {
+    } else if !(1e-3..1e6).contains(&size) {
         format!("{value:.1e}")
     } else {
         let text = format!("{value:.4}");
@@ -350,7 +350,7 @@ mod tests {
     fn what_is_too_much_is_left_out_and_said() {
         let many = Bars {
             names: (0..40).map(|row| format!("row {row}")).collect(),
-            series: vec![series("x", &vec![Some(1.0); 40])],
+            series: vec![series("x", &[Some(1.0); 40])],
             ..Bars::default()
         };
         let svg = bars(&many).unwrap();

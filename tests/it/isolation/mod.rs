@@ -42,7 +42,7 @@ struct World {
     server: Server,
     tokens: Vec<String>,
     http: String,
-    _broker: Mosquitto,
+    broker: Mosquitto,
 }
 
 impl World {
@@ -60,7 +60,7 @@ impl World {
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         };
         let tokens = TENANTS.map(token).to_vec();
-        let world = Self { server, tokens, http, _broker: mosquitto };
+        let world = Self { server, tokens, http, broker: mosquitto };
         // Into files, and once more, so that rows are hot as well.
         for boot in [1, 2] {
             for tenant in TENANTS {
@@ -96,7 +96,7 @@ impl World {
 
     /// Telemetry, faults of a kind that opens tickets, and a fault code that is a mark.
     async fn publish(&self, tenant: &str, boot: i64) {
-        let broker = self._broker.address;
+        let broker = self.broker.address;
         let broker = Broker { host: broker.ip().to_string(), port: broker.port(), password: None };
         let now = schemas::time::Clock::now(&schemas::time::SystemClock).to_string();
         let devices = DEVICES.into_iter().chain((tenant == "globex").then_some(SECRET_DEVICE));

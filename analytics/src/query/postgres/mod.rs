@@ -122,7 +122,9 @@ fn first_word(sql: &str) -> Option<Keyword> {
 
 /// One text as the statements in it, empty ones left out.
 pub fn split(sql: &str) -> Result<Vec<String>, SqlError> {
+    // As written: a quote inside a text stays doubled.
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .with_unescape(false)
         .tokenize()
         .map_err(|error| not_parsed(ParserError::from(error), sql))?;
     let statements = tokens.split(|token| *token == Token::SemiColon);

@@ -265,7 +265,8 @@ fn weeks(seed: u64, defect: Option<(&str, &str, &str)>) -> Fleet {
                 fleet.device(&id, model, firmware, 100.0, 0.0);
                 for (code, week) in CODES.iter().flat_map(|code| (0..9).map(move |week| (*code, week))) {
                     let ill = week == 0 && defect == Some((model, firmware, code));
-                    if chance.random::<f64>() < if ill { 0.15 } else { USUAL } {
+                    let rate = if ill { 0.15 } else { USUAL };
+                    if chance.random::<f64>() < rate {
                         let day = f64::from(week) * 7.0 + chance.random_range(0.1..6.9);
                         fleet.fault(&id, code, day, firmware);
                         // Said again and again it is still one.
