@@ -7,13 +7,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
 use async_trait::async_trait;
 use datafusion::{
     catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, SchemaProvider, TableProvider},
     error::{DataFusionError, Result},
+    logical_expr::TableType,
 };
 use schemas::{
     door::{ServiceTables, TableSnapshot, TableSource},
@@ -22,7 +23,14 @@ use schemas::{
     table::TableName,
 };
 
-use super::{lake::Lake, service::Rows, table::Table};
+use super::{
+    Shared,
+    lake::Lake,
+    postgres::information::Information,
+    service::Rows,
+    table::Table,
+    trend::{self, Planner},
+};
 
 /// The catalog's name.
 pub(super) const CATALOG: &str = "forewarn";
@@ -30,14 +38,49 @@ pub(super) const CATALOG: &str = "forewarn";
 /// The schema's name.
 pub(super) const SCHEMA: &str = "public";
 
+/// Where tables and views come from.
+#[derive(Clone)]
+pub(super) struct Sources {
+    lake_tables: Arc<dyn TableSource>,
+    lake: Arc<Lake>,
+    service: Option<Arc<dyn ServiceTables>>,
+    views: Arc<Planner>,
+}
+
+impl Sources {
+    /// Those of the engine.
+    pub(super) fn of(shared: &Shared) -> Self {
+        Self {
+            lake_tables: Arc::clone(&shared.tables),
+            lake: Arc::clone(&shared.lake),
+            service: shared.service.clone(),
+            views: Arc::clone(&shared.views),
+        }
+    }
+
+    /// Every table and view.
+    pub(super) fn names(&self) -> Vec<String> {
+        names(self.lake_tables.as_ref(), self.service.is_some())
+    }
+}
+
+/// The tables of the lake, those of the service database if it is there, and the views that can be made of them.
+pub(super) fn names(lake_tables: &dyn TableSource, service: bool) -> Vec<String> {
+    let service = ServiceTable::ALL.iter().filter(|_| service).map(ToString::to_string);
+    let mut names: Vec<String> = lake_tables.names().iter().map(ToString::to_string).chain(service).collect();
+    let views: Vec<String> = trend::views(|table| names.iter().any(|name| name == table)).collect();
+    names.extend(views);
+    names
+}
+
 /// One schema with the tables of one query.
 pub(super) struct Tables {
     tenant: TenantId,
-    source: Arc<dyn TableSource>,
-    lake: Arc<Lake>,
+    sources: Sources,
     seen: Mutex<Seen>,
-    service: Option<Arc<dyn ServiceTables>>,
     service_seen: Mutex<HashMap<ServiceTable, Arc<Rows>>>,
+    /// Views are planned over these tables.
+    this: Weak<Self>,
 }
 
 /// The moment, and what the query named of it.
@@ -49,13 +92,14 @@ struct Seen {
 
 impl Tables {
     /// The tables as `tenant` sees them.
-    pub(super) fn new(
-        tenant: TenantId,
-        source: Arc<dyn TableSource>,
-        lake: Arc<Lake>,
-        service: Option<Arc<dyn ServiceTables>>,
-    ) -> Arc<Self> {
-        Arc::new(Self { tenant, source, lake, seen: Mutex::default(), service, service_seen: Mutex::default() })
+    pub(super) fn new(tenant: TenantId, sources: Sources) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            tenant,
+            sources,
+            seen: Mutex::default(),
+            service_seen: Mutex::default(),
+            this: this.clone(),
+        })
     }
 
     /// A list of catalogs with just these tables, and `pg_catalog` where PostgreSQL is spoken.
@@ -64,18 +108,30 @@ impl Tables {
         pg_catalog: Option<Arc<dyn SchemaProvider>>,
     ) -> Arc<dyn CatalogProviderList> {
         let list = MemoryCatalogProviderList::new();
-        list.register_catalog(CATALOG.into(), Arc::new(Catalog { tables: Arc::clone(self), pg_catalog }));
-        Arc::new(list)
+        let list = Arc::new(list);
+        let postgres = pg_catalog.map(|pg_catalog| {
+            // About a list of its own: one that held itself would never be dropped.
+            let about = MemoryCatalogProviderList::new();
+            let catalog = Catalog {
+                tables: Arc::clone(self),
+                postgres: Some(PostgresSchemas { pg_catalog: Arc::clone(&pg_catalog), information: None }),
+            };
+            about.register_catalog(CATALOG.into(), Arc::new(catalog));
+            let information: Arc<dyn SchemaProvider> = Arc::new(Information::new(Arc::new(about)));
+            PostgresSchemas { pg_catalog, information: Some(information) }
+        });
+        list.register_catalog(CATALOG.into(), Arc::new(Catalog { tables: Arc::clone(self), postgres }));
+        list
     }
 
     fn get(&self, name: &str) -> Option<Arc<Table>> {
         let name: TableName = name.parse().ok()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Seen { moment, tables } = &mut *seen;
-        let moment = moment.get_or_insert_with(|| self.source.moment());
+        let moment = moment.get_or_insert_with(|| self.sources.lake_tables.moment());
         let table = tables.entry(name).or_insert_with_key(|name| {
             let snapshot = moment.remove(name)?;
-            Some(Arc::new(Table::new(self.tenant.clone(), snapshot, Arc::clone(&self.lake))))
+            Some(Arc::new(Table::new(self.tenant.clone(), snapshot, Arc::clone(&self.sources.lake))))
         });
         table.clone()
     }
@@ -85,7 +141,7 @@ impl Tables {
         let Ok(table) = name.parse::<ServiceTable>() else {
             return Ok(None);
         };
-        let Some(source) = &self.service else {
+        let Some(source) = &self.sources.service else {
             return Err(DataFusionError::Plan(format!(
                 "table {name} is kept in the service database, which this process does not read; ask the server"
             )));
@@ -105,40 +161,71 @@ impl fmt::Debug for Tables {
 #[async_trait]
 impl SchemaProvider for Tables {
     fn table_names(&self) -> Vec<String> {
-        let service = ServiceTable::ALL.iter().filter(|_| self.service.is_some()).map(ToString::to_string);
-        self.source.names().iter().map(ToString::to_string).chain(service).collect()
+        self.sources.names()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(rows) = self.service(name)? {
             return Ok(Some(rows));
         }
+        if let Some(view) = trend::of_view(name) {
+            let names = self.sources.names();
+            if let Some(missing) = view.reads.iter().find(|table| !names.iter().any(|known| known == *table)) {
+                return Err(DataFusionError::Plan(format!(
+                    "view {name} reads the table {missing}, which this process does not read; ask the server"
+                )));
+            }
+            let Some(this) = self.this.upgrade() else { return Ok(None) };
+            return self.sources.views.view(view, this.catalogs(None)).await.map(Some);
+        }
         Ok(self.get(name).map(|table| table as Arc<dyn TableProvider>))
     }
 
-    fn table_exist(&self, name: &str) -> bool {
-        matches!(self.service(name), Ok(Some(_))) || self.get(name).is_some()
+    /// Without planning a view.
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        let known = self.sources.names().iter().any(|known| known == name);
+        Ok(known.then(|| table_type(name)))
     }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.sources.names().iter().any(|known| known == name)
+    }
+}
+
+/// What a name stands for.
+pub(super) fn table_type(name: &str) -> TableType {
+    if trend::of_view(name).is_some() { TableType::View } else { TableType::Base }
 }
 
 /// The schema of PostgreSQL's own tables.
 pub(super) const PG_CATALOG: &str = "pg_catalog";
 
+/// The schema that tells of schemas.
+const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// What there is besides where PostgreSQL is spoken.
+#[derive(Debug)]
+struct PostgresSchemas {
+    pg_catalog: Arc<dyn SchemaProvider>,
+    information: Option<Arc<dyn SchemaProvider>>,
+}
+
 #[derive(Debug)]
 struct Catalog {
     tables: Arc<Tables>,
-    pg_catalog: Option<Arc<dyn SchemaProvider>>,
+    postgres: Option<PostgresSchemas>,
 }
 
 impl CatalogProvider for Catalog {
     fn schema_names(&self) -> Vec<String> {
-        [Some(SCHEMA), self.pg_catalog.as_ref().map(|_| PG_CATALOG)].into_iter().flatten().map(Into::into).collect()
+        [Some(SCHEMA), self.postgres.as_ref().map(|_| PG_CATALOG)].into_iter().flatten().map(Into::into).collect()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         match name {
             SCHEMA => Some(Arc::clone(&self.tables) as Arc<dyn SchemaProvider>),
-            PG_CATALOG => self.pg_catalog.clone(),
+            PG_CATALOG => self.postgres.as_ref().map(|postgres| Arc::clone(&postgres.pg_catalog)),
+            INFORMATION_SCHEMA => self.postgres.as_ref()?.information.clone(),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@
 //! The way of a query: `policy` admits the statement, `catalog` shows the tables, `table` joins `lake` (Delta
 //! at the snapshot's version; `files` are its Parquet files) and hot batches, `fence` lets only the tenant's rows out,
 //! `function` adds what analysts need to the SQL, `run` drives it under its
-//! limits, `problem` words what went wrong. Beside it, [`Expression`] is one SQL expression for a rule.
+//! limits, `problem` words what went wrong. `trend` shows failure trends as views. Beside it, [`Expression`] is one SQL expression for a rule.
 
 mod catalog;
 mod explain;
@@ -26,6 +26,7 @@ mod run;
 mod runs;
 mod service;
 mod table;
+mod trend;
 mod truncate;
 mod views;
 
@@ -133,6 +134,8 @@ struct Shared {
     state: SessionState,
     /// What PostgreSQL's clients see beside the tables.
     postgres: postgres::Postgres,
+    /// Plans the views of failure trends.
+    views: Arc<trend::Planner>,
     /// What `now()` tells.
     clock: Arc<dyn Clock>,
 }
@@ -182,12 +185,14 @@ impl Engine {
             .with_file_formats(Vec::new())
             .build();
         function::register(&mut state).map_err(EngineError::Setup)?;
+        let views = Arc::new(trend::Planner::new(state.clone()));
+        let outlines = postgres::Outlines::new(Arc::clone(&tables), service.is_some(), Arc::clone(&views));
         Ok(Self {
             permits: Arc::new(Semaphore::new(settings.concurrent)),
             waiting: AtomicUsize::new(0),
             threads: Some(threads),
             shared: Arc::new(Shared {
-                postgres: postgres::Postgres::new(&state, Arc::clone(&tables)).map_err(EngineError::Setup)?,
+                postgres: postgres::Postgres::new(&state, outlines).map_err(EngineError::Setup)?,
                 tables,
                 service,
                 lake: Arc::default(),
@@ -195,6 +200,7 @@ impl Engine {
                 settings,
                 environment,
                 state,
+                views,
                 clock,
             }),
         })

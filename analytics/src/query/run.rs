@@ -34,7 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     FOOTER_BYTES, SPILL_BYTES, Settings, Shared,
-    catalog::Tables,
+    catalog::{Sources, Tables},
     explain::explain,
     metrics::Running,
     policy::{self, Asked},
@@ -201,8 +201,7 @@ async fn start(shared: &Shared, tenant: &TenantId, work: Work) -> Result<Sendabl
 
 /// A session of its own: the tenant's tables, its share of the memory.
 fn session(shared: &Shared, tenant: &TenantId, dialect: Dialect) -> SessionState {
-    let tables =
-        Tables::new(tenant.clone(), Arc::clone(&shared.tables), Arc::clone(&shared.lake), shared.service.clone());
+    let tables = Tables::new(tenant.clone(), Sources::of(shared));
     let (base, pg_catalog) = match dialect {
         Dialect::Own => (&shared.state, None),
         Dialect::Postgres => (shared.postgres.state(), Some(shared.postgres.catalog())),
@@ -257,7 +256,7 @@ async fn plan(
 }
 
 fn told(shared: &Shared, error: DataFusionError) -> SqlError {
-    let names: Vec<String> = shared.tables.names().iter().map(ToString::to_string).collect();
+    let names = Sources::of(shared).names();
     problem::told(error, "", &names)
 }
 

@@ -12,6 +12,7 @@ mod outcome;
 mod sql;
 mod storm;
 mod ticket;
+mod trend;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -94,6 +95,7 @@ impl World {
             profiles: Arc::new(Profiles::builtin()),
             events: events::Hub::default(),
             sql: None,
+            trends: None,
             outcomes: None,
             letters: None,
             progress: None,
