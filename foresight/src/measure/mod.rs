@@ -21,5 +21,5 @@ pub mod reliability;
 
 pub use self::{
     ranking::{Alarms, auroc, average_precision, recall_at},
-    reliability::{Bin, brier, calibration_error, reliability},
+    reliability::{Bin, brier, calibration_error, chance_error, reliability},
 };
