@@ -109,7 +109,8 @@ fn groups_by_what_files_are_sorted_by_and_by_nothing_else() {
     run(async {
         for (sql, by_runs) in [
             (QUERIES[0], true),
-            (QUERIES[2], true),
+            ("select device_id, n / 4, count(*) from t group by device_id, n / 4", true),
+            (QUERIES[3], true),
             ("select n, count(*) from t group by n", false),
             ("select device_id, n, count(*) from t group by device_id, n", false),
             ("select count(*) from t", false),

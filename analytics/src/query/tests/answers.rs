@@ -124,7 +124,7 @@ async fn a_stopped_servers_tables_can_be_asked() {
     let world = World::new().await;
     let tables = ColdTables::open(world.folder.path()).await.unwrap();
     let engine = Engine::new(Arc::new(tables), clock(), Settings::default(), &mut Registry::default()).unwrap();
-    assert_eq!(ask(&engine, "show tables").await, ["fault", "telemetry_washing_machine"]);
+    assert_eq!(ask(&engine, "show tables").await, ["fault", "telemetry_washing_machine", "trend_fault_pareto"]);
     assert_eq!(ask(&engine, "select count(*) from fault").await, ["3"]);
     assert_eq!(ask(&engine, "select extra['x'] from telemetry_washing_machine").await, ["7"]);
     assert!(ColdTables::open(&world.folder.path().join("nowhere")).await.is_err());
