@@ -18,11 +18,12 @@ use datafusion::{
 use schemas::{
     door::{ServiceTables, TableSnapshot, TableSource},
     id::TenantId,
+    rollup::Span,
     service::ServiceTable,
     table::TableName,
 };
 
-use super::{lake::Lake, service::Rows, table::Table};
+use super::{lake::Lake, latest, metrics::Metrics, service::Rows, table::Table};
 
 /// The catalog's name.
 pub(super) const CATALOG: &str = "forewarn";
@@ -37,6 +38,8 @@ pub(super) struct Tables {
     lake: Arc<Lake>,
     seen: Mutex<Seen>,
     service: Option<Arc<dyn ServiceTables>>,
+    /// For whom rollups may answer.
+    rollups: Option<Metrics>,
     service_seen: Mutex<HashMap<ServiceTable, Arc<Rows>>>,
 }
 
@@ -54,8 +57,10 @@ impl Tables {
         source: Arc<dyn TableSource>,
         lake: Arc<Lake>,
         service: Option<Arc<dyn ServiceTables>>,
+        rollups: Option<Metrics>,
     ) -> Arc<Self> {
-        Arc::new(Self { tenant, source, lake, seen: Mutex::default(), service, service_seen: Mutex::default() })
+        let (seen, service_seen) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { tenant, source, lake, seen, service, rollups, service_seen })
     }
 
     /// A list of catalogs with just these tables, and `pg_catalog` where PostgreSQL is spoken.
@@ -74,10 +79,30 @@ impl Tables {
         let Seen { moment, tables } = &mut *seen;
         let moment = moment.get_or_insert_with(|| self.source.moment());
         let table = tables.entry(name).or_insert_with_key(|name| {
-            let snapshot = moment.remove(name)?;
-            Some(Arc::new(Table::new(self.tenant.clone(), snapshot, Arc::clone(&self.lake))))
+            let table = Table::new(self.tenant.clone(), name, moment.get(name)?.clone(), Arc::clone(&self.lake));
+            let (TableName::Telemetry(profile), Some(metrics)) = (name, &self.rollups) else {
+                return Some(Arc::new(table));
+            };
+            // That of all time has no day by which to leave out what is past its time in the telemetry.
+            let spans = Span::ALL.into_iter().rev().filter(|span| span.micros().is_some());
+            let rollups = spans.filter_map(|span| {
+                let name = TableName::Rollup(span, profile.clone());
+                let snapshot = moment.get(&name)?.clone();
+                Some((name, snapshot, metrics.rollup_scans(span)))
+            });
+            Some(Arc::new(table.with_rollups(rollups)))
         });
         table.clone()
+    }
+
+    /// What devices said last, from the rollup over all time.
+    fn latest(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(profile) = latest::profile(name) else { return Ok(None) };
+        let rollup = TableName::Rollup(Span::All, profile);
+        match self.get(&rollup.to_string()) {
+            Some(table) => latest::table(&rollup, table).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A table of the service database; none if there is no such table, an error where there is no such database.
@@ -106,18 +131,25 @@ impl fmt::Debug for Tables {
 impl SchemaProvider for Tables {
     fn table_names(&self) -> Vec<String> {
         let service = ServiceTable::ALL.iter().filter(|_| self.service.is_some()).map(ToString::to_string);
-        self.source.names().iter().map(ToString::to_string).chain(service).collect()
+        let names = self.source.names();
+        let stored = names.iter().map(ToString::to_string).chain(names.iter().filter_map(latest::served));
+        stored.chain(service).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if let Some(rows) = self.service(name)? {
             return Ok(Some(rows));
         }
-        Ok(self.get(name).map(|table| table as Arc<dyn TableProvider>))
+        match self.get(name) {
+            Some(table) => Ok(Some(table)),
+            None => self.latest(name),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        matches!(self.service(name), Ok(Some(_))) || self.get(name).is_some()
+        matches!(self.service(name), Ok(Some(_)))
+            || self.get(name).is_some()
+            || matches!(self.latest(name), Ok(Some(_)))
     }
 }
 

@@ -38,11 +38,13 @@ use datafusion_pg_catalog::{
 };
 use schemas::{
     door::{SqlError, TableSource},
+    rollup::Span,
     table::TableName,
 };
 
 use super::{
     catalog::{CATALOG, PG_CATALOG, SCHEMA},
+    latest,
     policy::{self, Asked},
     problem,
 };
@@ -145,15 +147,22 @@ impl std::fmt::Debug for Outlines {
 #[async_trait]
 impl SchemaProvider for Outlines {
     fn table_names(&self) -> Vec<String> {
-        self.0.names().iter().map(ToString::to_string).collect()
+        let names = self.0.names();
+        names.iter().map(ToString::to_string).chain(names.iter().filter_map(latest::served)).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let snapshot = name.parse::<TableName>().ok().and_then(|name| self.0.snapshot(&name));
-        Ok(snapshot.map(|snapshot| Arc::new(EmptyTable::new(snapshot.schema)) as Arc<dyn TableProvider>))
+        let empty = |name: &TableName| -> Option<Arc<dyn TableProvider>> {
+            Some(Arc::new(EmptyTable::new(self.0.snapshot(name)?.schema)))
+        };
+        if let Some(profile) = latest::profile(name) {
+            let rollup = TableName::Rollup(Span::All, profile);
+            return empty(&rollup).map(|outline| latest::table(&rollup, outline)).transpose();
+        }
+        Ok(name.parse::<TableName>().ok().and_then(|name| empty(&name)))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.0.names().iter().any(|table| table.to_string() == name)
+        self.table_names().iter().any(|table| table == name)
     }
 }

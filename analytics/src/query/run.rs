@@ -196,8 +196,9 @@ async fn start(shared: &Shared, tenant: &TenantId, work: Work) -> Result<Sendabl
 
 /// A session of its own: the tenant's tables, its share of the memory.
 fn session(shared: &Shared, tenant: &TenantId, dialect: Dialect) -> SessionState {
-    let tables =
-        Tables::new(tenant.clone(), Arc::clone(&shared.tables), Arc::clone(&shared.lake), shared.service.clone());
+    let (source, lake) = (Arc::clone(&shared.tables), Arc::clone(&shared.lake));
+    let rollups = shared.settings.rollups.then(|| shared.metrics.clone());
+    let tables = Tables::new(tenant.clone(), source, lake, shared.service.clone(), rollups);
     let (base, pg_catalog) = match dialect {
         Dialect::Own => (&shared.state, None),
         Dialect::Postgres => (shared.postgres.state(), Some(shared.postgres.catalog())),
