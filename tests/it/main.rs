@@ -17,5 +17,6 @@ mod process;
 mod refusal;
 mod replay;
 mod roles;
+mod rollup;
 mod settings;
 mod tidy;
