@@ -196,8 +196,8 @@ impl Cursor for Nobody {
 
 async fn generate(data: &Path, rows: u64, fleet: Fleet, rollups: bool) -> anyhow::Result<()> {
     let mut profiles = Profiles::builtin();
-    let mut profile =
-        profiles.iter().find(|profile| profile.name.as_str() == PROFILE).context("no such profile")?.clone();
+    let known = profiles.iter().find(|profile| profile.name.as_str() == PROFILE);
+    let mut profile = Profile::clone(known.context("no such profile")?);
     // By its cadence the lake chooses which rollups are worth their room.
     profile.cadence = std::time::Duration::from_micros(fleet.step_micros.unsigned_abs());
     profiles.insert(profile.clone());

@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use schemas::{
     door::{Chunk, Cursor, Feed, Rows, SqlEngine as _, TableSnapshot, TableSource},
     id::LogOffset,
-    profile::Profiles,
+    profile::{Profile, Profiles},
     table::{self, TableName},
     time::{Instant, ManualClock},
 };
@@ -52,7 +52,7 @@ impl TableSource for Moment {
 /// Washing machines that report every ten seconds, so that all rollups are kept.
 fn profiles() -> Profiles {
     let mut profiles = Profiles::default();
-    let mut profile = Profiles::builtin().get("washing_machine").unwrap().clone();
+    let mut profile = Profile::clone(Profiles::builtin().get("washing_machine").unwrap());
     profile.cadence = Duration::from_secs(10);
     profiles.insert(profile);
     profiles
