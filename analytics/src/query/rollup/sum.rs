@@ -87,7 +87,7 @@ impl Sums {
         };
         let (_, [first]) = (name, args.as_slice()) else { return None };
         let is_time = matches!(first, Expr::Column(column) if column.name == "event_time");
-        if once && of_keys(first) && !(is_time && !*distinct) {
+        if once && of_keys(first) && (*distinct || !is_time) {
             self.rows_only = false;
             self.fitting.push(first.clone());
             return Some(self.part(expr.clone()));
