@@ -10,6 +10,7 @@
 //! | [`detect`] | ISO 13374 state detection: rules of the profile and the device's own fault codes, on the decoded log |
 //! | [`evaluate`] | tickets against recorded failures: precision, recall, lead time |
 //! | [`flight`] | Arrow Flight SQL clients, on top of `query` |
+//! | [`plot`] | pictures of answers |
 //! | [`postgres`] | PostgreSQL clients, on top of `query` |
 //! | [`prognosis`] | features, models, advisories: what is about to fail |
 //! | [`query`] | SQL over hot and cold rows |
@@ -17,6 +18,7 @@
 pub mod detect;
 pub mod evaluate;
 pub mod flight;
+pub mod plot;
 pub mod postgres;
 pub mod prognosis;
 pub mod query;

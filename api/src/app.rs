@@ -15,7 +15,7 @@ use axum::{
 };
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{OutcomeSink, ProgressSource, Reinject, SqlEngine},
+    door::{OutcomeSink, ProgressSource, Reinject, SqlEngine, TrendSource},
     profile::Profiles,
     time::Clock,
 };
@@ -36,7 +36,7 @@ use crate::{
     metrics::{Answered, Metrics, Route},
     outcome,
     problem::{self, Problem, REQUEST_ID},
-    relay, service_problem, sql, technician, ticket, token,
+    relay, service_problem, sql, technician, ticket, token, trend,
 };
 
 /// What can be set; unknown keys are refused.
@@ -121,6 +121,8 @@ pub struct App {
     pub events: event::Hub,
     /// Answers SQL, where analytics runs in this process.
     pub sql: Option<Arc<dyn SqlEngine>>,
+    /// Answers failure trends, where analytics runs in this process.
+    pub trends: Option<Arc<dyn TrendSource>>,
     /// Takes outcomes to the lake, where ingest runs in this process.
     pub outcomes: Option<Arc<dyn OutcomeSink>>,
     /// Takes dead letters to the log again, where ingest runs in this process.
@@ -189,6 +191,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .merge(technician::routes::router())
         .merge(ticket::routes::router())
         .merge(token::routes::router())
+        .merge(trend::routes::router())
 }
 
 /// The OpenAPI document, made from the handlers.

@@ -41,6 +41,7 @@ pub mod technician;
 mod tests;
 pub mod ticket;
 pub mod token;
+pub mod trend;
 
 pub use app::{App, Scope, Settings, router, serve};
 pub use auth::{Caller, Role};

@@ -1,7 +1,7 @@
-//! What the service side does by itself: delivers outcomes, settles resolved tickets, forgets what is too old, follows
-//! credentials that another process changed.
+//! What the service side does by itself: delivers outcomes, orders self-tests, settles resolved tickets, forgets what is
+//! too old, follows credentials that another process changed.
 //!
-//! In: the database. Out: outcomes in the lake. Promise: a failure is logged, counted and tried again; nothing here
+//! In: the database. Out: outcomes in the lake, commands in the devices' lines. Promise: a failure is logged, counted and tried again; nothing here
 //! holds up a request. Never: gives up an outcome.
 
 use std::{sync::Arc, time::Duration};
@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::{advisory, alarm, app::App, command, event, idempotency, outcome, problem, service_problem, ticket};
+use crate::{
+    advisory, alarm, app::App, command, event, idempotency, outcome, problem, self_test, service_problem, ticket,
+};
 
 /// Outcomes delivered before it is noted that they were.
 const BATCH: u32 = 100;
@@ -51,6 +53,7 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
                 }
             }
         }
+        note("order self-tests", self_test::order::all(&app).await);
         if ticked {
             note("settle resolved tickets", settle(&app).await);
             note("give back tickets of service problems that have ended", release(&app).await);

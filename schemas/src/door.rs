@@ -18,6 +18,7 @@ use crate::{
     table::TableName,
     time::Instant,
     topic::Topic,
+    trend::{Bounds, Trend},
 };
 
 /// An error of the world behind a door; its cause is in `source`.
@@ -359,6 +360,17 @@ pub trait SqlEngine: Send + Sync {
     async fn query(&self, tenant: &TenantId, sql: &str) -> Result<SqlAnswer, SqlError> {
         self.query_with(tenant, &Request::new(sql)).await
     }
+}
+
+/// Answers failure trends over one tenant's rows.
+#[async_trait]
+pub trait TrendSource: Send + Sync {
+    /// Every trend that can be told here.
+    fn trends(&self) -> Vec<&'static Trend>;
+    /// The rows of one of them, in its order.
+    async fn rows(&self, tenant: &TenantId, trend: &Trend, bounds: &Bounds) -> Result<SqlAnswer, SqlError>;
+    /// A picture of the same rows, as SVG.
+    async fn picture(&self, tenant: &TenantId, trend: &Trend, bounds: &Bounds) -> Result<String, SqlError>;
 }
 
 /// Whoever holds a token.

@@ -17,6 +17,7 @@
 //! | [`alarm`] | what detection raises and triage takes |
 //! | [`advisory`] | how likely a component fails within a horizon, why we think so, and what to do |
 //! | [`outcome`] | what a visit found: the label |
+//! | [`trend`] | named questions about a fleet |
 //! | [`door`] | the small traits through which the binary composes the tiers |
 
 #[macro_use]
@@ -35,3 +36,4 @@ pub mod service;
 pub mod table;
 pub mod time;
 pub mod topic;
+pub mod trend;

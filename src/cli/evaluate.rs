@@ -43,6 +43,9 @@ enum Set {
         /// Most life that is predicted, in cycles.
         #[arg(long, default_value_t = 125.0)]
         cap: f64,
+        /// Also tells what intervals hold by the training engines alone: ten more fits.
+        #[arg(long)]
+        nested: bool,
         /// Writes train.csv and test.csv with the very features here, for other learners.
         #[arg(long)]
         features_out: Option<PathBuf>,
@@ -142,8 +145,8 @@ impl Evaluate {
         let now = || begin.elapsed();
         let (json, seed) = (self.json, self.seed);
         match self.set {
-            Set::Cmapss { train, test, rul, cap, features_out } => {
-                list(json, cmapss::run(&cmapss::Options { train, test, rul, cap, seed, features_out }, &now))
+            Set::Cmapss { train, test, rul, cap, nested, features_out } => {
+                list(json, cmapss::run(&cmapss::Options { train, test, rul, cap, seed, nested, features_out }, &now))
             }
             Set::Nab { data, windows, out } => say(json, nab::run(&nab::Options { data, windows, out })),
             Set::Alpi { train, test, holdout } => {

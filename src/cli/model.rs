@@ -1,7 +1,7 @@
 //! `forewarn model`: train, look at, put in force, and test on history. Works on the data folder, with or without a
 //! running server; what is still hot in a running server is not seen.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use analytics::{
     evaluate::Failure,
@@ -250,8 +250,9 @@ impl Backtest {
         let from = self.from.unwrap_or(history.begin.plus(history.end.since(history.begin) / 3));
         let rules = tables.rule_alarms(profile, history.end).await?;
         let settings = settings.clone();
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let report = tokio::task::spawn_blocking(move || -> anyhow::Result<Report> {
-            let replay = backtest::replay(&history, from, &settings)?;
+            let replay = backtest::replay(&history, from, threads, &settings)?;
             let failures: Vec<Failure> = history
                 .failures()
                 .map(|(device, component, at)| Failure {

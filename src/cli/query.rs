@@ -27,6 +27,10 @@ pub(super) struct Query {
     /// Form of the answer.
     #[arg(long, value_enum)]
     format: Option<Format>,
+    /// Draws the answer as SVG instead of printing it: columns of numbers as lines over the first column if that is a
+    /// time or a number, as bars beside it if it is a name.
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "format")]
+    plot: Option<PathBuf>,
 }
 
 /// Whom to ask.
@@ -59,6 +63,11 @@ type Answer = (SchemaRef, Vec<RecordBatch>);
 impl Query {
     pub(super) async fn run(self) -> anyhow::Result<()> {
         let (schema, batches) = self.source.ask(&self.sql).await?;
+        if let Some(file) = &self.plot {
+            let title = self.sql.split_whitespace().collect::<Vec<_>>().join(" ");
+            let picture = analytics::plot::answer(&title, &schema, &batches)?;
+            return std::fs::write(file, picture).with_context(|| format!("write {}", file.display()));
+        }
         print(self.format, schema, &batches)
     }
 }

@@ -7,6 +7,7 @@
 
 mod account;
 mod agent;
+mod calibration;
 mod score;
 
 use std::{
@@ -25,7 +26,7 @@ use schemas::time::{Clock, Instant, ScaledClock, SystemClock, span};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::{account::Account, agent::Agent};
+use self::{account::Account, agent::Agent, calibration::Calibrations};
 use super::{
     device::Broker,
     past,
@@ -109,7 +110,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         teach(&settings, now).await?;
     }
     let clock = Arc::new(ScaledClock::new(now, options.speed));
-    let mut server = Server::start(settings, clock.clone()).await?;
+    let mut server = Server::start(settings.clone(), clock.clone()).await?;
     let (mqtt, http) = (server.mqtt().context("gateway")?, server.http().context("API")?);
     let token = server.secrets().admin_token()?;
     say(&options, mqtt, http, &server);
@@ -177,6 +178,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let planted = sent.planted.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let account = Account::draw_up(&server, &client, &sent, &planted, begin, end, booked).await?;
     server.stop().await?;
+    let account = account.with(Calibrations::judge(&settings, &planted, begin, end).await?);
     match options.json {
         true => println!("{}", serde_json::to_string(&account)?),
         false => println!("{account}"),

@@ -10,6 +10,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// 1024, kernel/sched/core.c): enough to be there at once where the doors need less than everything.
 const NICE: i32 = 5;
 
+/// Threads that decode, encode and write files. Each one keeps pages of the allocator for the sizes it once needed: with
+/// tokio's 512 a burst left forty, and a gigabyte (docs/benchmarks.md). Nothing that runs on them waits for another one.
+const BLOCKING: usize = 4;
+
 /// A runtime with threads of its own.
 #[derive(Debug)]
 pub(super) struct Background {
@@ -23,6 +27,7 @@ impl Background {
     pub(super) fn start() -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .thread_name("background")
+            .max_blocking_threads(BLOCKING)
             .enable_all()
             .on_thread_start(|| {
                 // In Linux the priority is the thread's own, not the process's.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use prometheus_client::registry::Registry;
 use schemas::{
-    door::{Append, Commands, DeviceAuth, OutcomeSink, Reinject, ServiceTables, SqlEngine, TableSource},
+    door::{Append, Commands, DeviceAuth, OutcomeSink, Reinject, ServiceTables, SqlEngine, TableSource, TrendSource},
     id::{LogOffset, TenantId},
     profile::Profiles,
     time::Clock,
@@ -195,6 +195,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
     }
 
     let mut sql: Option<Arc<dyn SqlEngine>> = None;
+    let mut trends: Option<Arc<dyn TrendSource>> = None;
     if role(Role::Analytics) {
         let tables = match tables {
             Some(hot_and_cold) => hot_and_cold,
@@ -212,7 +213,9 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
             settings.query.clone(),
             &mut registry,
         )?;
-        sql = Some(Arc::new(engine));
+        let engine = Arc::new(engine);
+        trends = Some(engine.clone());
+        sql = Some(engine);
     }
 
     // Changes of the credentials, made in any process, are followed by the relay that runs beside HTTP.
@@ -281,6 +284,7 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         profiles,
         events,
         sql,
+        trends,
         outcomes,
         letters,
         progress: server.totals.is_some().then(|| server.progress()),

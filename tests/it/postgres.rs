@@ -99,6 +99,21 @@ async fn psql_lists_describes_joins_and_is_told_what_is_wrong() {
     let columns = door.answer("\\d telemetry_washing_machine");
     assert!(columns.contains("vibration_mm_s|double precision|"), "{columns}");
     assert!(columns.contains("event_time|timestamp with time zone|"), "{columns}");
+    let views = door.answer("\\dv");
+    assert!(views.contains("public|trend_failure_rate|view|") && !views.contains("|fault|"), "{views}");
+    let described = door.answer("\\d+ fault");
+    assert!(described.contains("event_time|timestamp with time zone|"), "{described}");
+    let described = door.answer("\\d+ trend_emerging_defect");
+    assert!(described.contains("emerging|boolean|"), "{described}");
+    let with_sizes = door.answer("\\dt+");
+    assert!(with_sizes.contains("|device|table|") && with_sizes.contains("|fault|table|"), "{with_sizes}");
+    assert!(door.answer("\\dn").contains("public|"));
+    assert!(door.answer("\\l").contains("forewarn|"));
+    assert!(door.answer("\\dn+").contains("public|") && door.answer("\\l+").contains("forewarn|"));
+    // No roles, no functions and aggregates of one's own: empty lists.
+    for list in ["\\du", "\\du+", "\\df", "\\df+", "\\da"] {
+        assert_eq!(door.answer(list), "", "{list}");
+    }
     let joined = "select f.device_id, f.code, t.vibration_mm_s from fault f \
                   join telemetry_washing_machine t on t.device_id = f.device_id";
     assert_eq!(door.answer(joined), "wm-1|E21|2.1\n");

@@ -89,7 +89,7 @@ const DOORS: [(&str, &[&str]); 23] = [
     ("reqwest", &["src/client.rs", "tests/it/"]),
     ("pgwire", &["analytics/src/postgres/"]),
     ("arrow_pg", &["analytics/src/postgres/"]),
-    ("datafusion_pg_catalog", &["analytics/src/query/postgres.rs"]),
+    ("datafusion_pg_catalog", &["analytics/src/query/postgres/"]),
     ("arrow_flight", &["analytics/src/flight/"]),
     ("tonic", &["analytics/src/flight/"]),
     ("prost", &["schemas/src/payload/sparkplug", "analytics/src/flight/"]),

@@ -6,34 +6,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use crate::query::postgres::DEFAULTS;
+
 /// Settings that one connection may have set: drivers set a dozen.
 const MAX_SETTINGS: usize = 64;
 
 /// The longest value of a setting.
 const MAX_VALUE: usize = 1024;
-
-/// What is so unless set.
-const DEFAULTS: [(&str, &str); 19] = [
-    ("application_name", ""),
-    ("client_encoding", "UTF8"),
-    ("client_min_messages", "notice"),
-    ("datestyle", "ISO, YMD"),
-    ("default_transaction_isolation", "read committed"),
-    ("default_transaction_read_only", "on"),
-    ("extra_float_digits", "1"),
-    ("integer_datetimes", "on"),
-    ("intervalstyle", "postgres"),
-    ("lc_collate", "C"),
-    ("max_identifier_length", "63"),
-    ("search_path", "public"),
-    ("server_encoding", "UTF8"),
-    ("server_version", "16.6"),
-    ("server_version_num", "160006"),
-    ("standard_conforming_strings", "on"),
-    ("statement_timeout", "0"),
-    ("timezone", "UTC"),
-    ("transaction_isolation", "read committed"),
-];
 
 /// What is as it is.
 const FIXED: [&str; 5] =

@@ -11,6 +11,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    num::NonZeroUsize,
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -113,48 +116,46 @@ pub struct Report {
     pub by_trend: u64,
 }
 
-/// Replays a profile's history from `from` on, training anew at each month's beginning.
-pub fn replay(history: &History, from: Instant, settings: &Settings) -> Result<Replay, PrognosisError> {
-    let mut replay = Replay::default();
-    let mut memory = Memory::default();
-    let end = history.end.micros();
+/// What one component's spokesman, model or trend, says in one month.
+struct Spoken {
+    by_model: bool,
+    /// Rows at which the component worked, and the probability of each.
+    said: Vec<(usize, f64)>,
+    /// Of a model: probability, and whether the failure came, where that is known.
+    judged: Vec<(f64, bool)>,
+}
+
+/// Replays a profile's history from `from` on, training anew at each month's beginning. Months and components do not wait
+/// for one another: `threads` of them learn at once, and what they say is the same whatever their number.
+pub fn replay(
+    history: &History,
+    from: Instant,
+    threads: NonZeroUsize,
+    settings: &Settings,
+) -> Result<Replay, PrognosisError> {
     let first = daily::landmark_after(from.micros());
     let last = history.places.iter().map(|place| place.landmark).max().unwrap_or(first);
-    let mut begin = first;
-    while begin <= last {
-        let next = month_after(begin).min(last + 1);
-        let cut = Instant::from_micros(daily::landmark_micros(begin));
-        let rows = history.rows(begin..next);
-        let mut by_row: BTreeMap<i32, Vec<(usize, usize, f64)>> = BTreeMap::new();
-        let targets: Vec<Target> = speakable(history);
-        for (place, target) in targets.iter().enumerate() {
-            let untold = super::label::Past::default();
-            let working: Vec<usize> = rows
-                .iter()
-                .copied()
-                .filter(|row| {
-                    let at = history.places[*row];
-                    let past = history.past(at.device as usize, &target.component).unwrap_or(&untold);
-                    !past.broken(at.landmark, target.horizon)
-                })
-                .collect();
-            // As the server would: learn from the earlier part, be judged on the later one, and only then speak.
-            let model = in_force(history, target, cut, settings);
-            let said = match &model {
-                Some(model) => model.probability(&history.matrix(&working))?,
-                None => working.iter().map(|row| history.prior(*row, &target.component)).collect(),
-            };
-            *(if model.is_some() { &mut replay.by_model } else { &mut replay.by_trend }) += 1;
-            for (row, said) in working.iter().zip(&said) {
-                by_row.entry(history.places[*row].landmark).or_default().push((*row, place, *said));
-            }
-            if model.is_some() {
-                let (known, came) = history.labels(&working, target, end);
-                let of: BTreeMap<usize, f64> = working.iter().copied().zip(said).collect();
-                replay.said.extend(known.iter().zip(came).filter_map(|(row, came)| Some((*of.get(row)?, came))));
+    let months: Vec<Range<i32>> = std::iter::successors(Some(first), |begin| Some(month_after(*begin)))
+        .take_while(|begin| *begin <= last)
+        .map(|begin| begin..month_after(begin).min(last + 1))
+        .collect();
+    let targets: Vec<Target> = speakable(history);
+    let jobs: Vec<(&Range<i32>, &Target)> =
+        months.iter().flat_map(|month| targets.iter().map(move |target| (month, target))).collect();
+    let spoken = spread(&jobs, threads, |(month, target)| speak(history, target, month, settings));
+    let (mut replay, mut memory) = (Replay::default(), Memory::default());
+    let mut spoken = spoken.into_iter();
+    for _ in &months {
+        let mut by_landmark: BTreeMap<i32, Vec<(usize, usize, f64)>> = BTreeMap::new();
+        for (place, spoken) in spoken.by_ref().take(targets.len()).enumerate() {
+            let spoken = spoken?;
+            *(if spoken.by_model { &mut replay.by_model } else { &mut replay.by_trend }) += 1;
+            replay.said.extend(spoken.judged);
+            for (row, said) in spoken.said {
+                by_landmark.entry(history.places[row].landmark).or_default().push((row, place, said));
             }
         }
-        for (landmark, findings) in by_row {
+        for (landmark, findings) in by_landmark {
             for (row, place, probability) in findings {
                 let (target, device) = (&targets[place], history.places[row].device as usize);
                 let Some(component) = history.profile.component(&target.component) else { continue };
@@ -172,15 +173,68 @@ pub fn replay(history: &History, from: Instant, settings: &Settings) -> Result<R
                 }
             }
         }
-        begin = next;
     }
     Ok(replay)
 }
 
-/// The version that would be in force at a cut: learnt from two thirds of what lies before it, judged on the rest.
+/// What is said of a component in the landmarks of a month: as the server would, learn from the earlier part of what lies
+/// before it, be judged on the later one, and only then speak.
+fn speak(
+    history: &History,
+    target: &Target,
+    month: &Range<i32>,
+    settings: &Settings,
+) -> Result<Spoken, PrognosisError> {
+    let working = history.working(month.clone(), target);
+    let cut = Instant::from_micros(daily::landmark_micros(month.start));
+    let model = in_force(history, target, cut, settings);
+    let said: Vec<f64> = match &model {
+        Some(model) => model.probability(&history.matrix(&working))?,
+        None => working.iter().map(|row| history.prior(*row, &target.component)).collect(),
+    };
+    let mut judged = Vec::new();
+    if model.is_some() {
+        let (known, came) = history.labels(&working, target, history.end.micros());
+        // Both lists ascend by row, and every known row is a working one.
+        let mut places = working.iter().zip(&said);
+        judged.extend(known.iter().zip(came).filter_map(|(row, came)| {
+            let (_, said) = places.by_ref().find(|(place, _)| *place == row)?;
+            Some((*said, came))
+        }));
+    }
+    Ok(Spoken { by_model: model.is_some(), said: working.into_iter().zip(said).collect(), judged })
+}
+
+/// Does all jobs on some threads; answers stand in the order of the jobs.
+fn spread<J: Sync, A: Send>(jobs: &[J], threads: NonZeroUsize, work: impl Fn(&J) -> A + Sync) -> Vec<A> {
+    let next = AtomicUsize::new(0);
+    let worker = || {
+        let mut done = Vec::new();
+        while let place = next.fetch_add(1, Ordering::Relaxed)
+            && let Some(job) = jobs.get(place)
+        {
+            done.push((place, work(job)));
+        }
+        done
+    };
+    let mut done: Vec<(usize, A)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.get().min(jobs.len())).map(|_| scope.spawn(worker)).collect();
+        let mut done = worker();
+        for other in others {
+            match other.join() {
+                Ok(theirs) => done.extend(theirs),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, answer)| answer).collect()
+}
+
+/// The version that would be in force at a cut: learnt from the earlier part of what lies before it, judged on the rest.
 fn in_force(history: &History, target: &Target, cut: Instant, settings: &Settings) -> Option<Model> {
-    let span = cut.since(history.begin).mul_f64(super::train::LEARN_SHARE);
-    let learnt = Instant::from_micros(daily::landmark_micros(daily::day_of(history.begin.plus(span).micros())));
+    let learnt = super::train::cut(history.begin, cut, target.horizon);
     let (model, _) = Model::fit(history, target, learnt, cut, settings).ok()?;
     let rate = super::model::rate(history, target, learnt.micros());
     let later = daily::landmark_after(learnt.micros())..daily::landmark_after(cut.micros());

@@ -154,7 +154,9 @@ impl Past {
         }
     }
 
-    /// The label of a landmark whose data ends at `end`.
+    /// The label of a landmark with data that ends at `end`. A failure that came within a horizon that is not over tells
+    /// nothing yet: landmarks beside it of which nothing came are not known either, and failures alone would make every
+    /// probability look too low.
     pub fn label(&self, landmark: i32, horizon: Duration, end: i64) -> Label {
         let midnight = daily::landmark_micros(landmark);
         let until = midnight.saturating_add(i64::try_from(horizon.as_micros()).unwrap_or(i64::MAX));
@@ -165,10 +167,11 @@ impl Past {
         let failure = self.failures().find(within);
         let renewed = self.renewed.iter().copied().find(within);
         match (failure, renewed) {
+            _ if until > end => Label::Censored,
             (Some(failure), Some(renewed)) if renewed < failure => Label::Censored,
-            (Some(failure), _) if failure <= end => Label::Failing,
-            (None, None) if until <= end => Label::Healthy,
-            _ => Label::Censored,
+            (Some(_), _) => Label::Failing,
+            (None, None) => Label::Healthy,
+            (None, Some(_)) => Label::Censored,
         }
     }
 }
@@ -236,6 +239,8 @@ mod tests {
     fn a_failure_after_the_data_end_is_not_known_yet() {
         let past = Past::new(vec![Told::Reported { at: 10 * D }]);
         assert_eq!(check(&past, 5, 8), Label::Censored);
+        assert_eq!(check(&past, 5, 11), Label::Censored, "it has failed, but the horizon is not over");
+        assert_eq!(check(&past, 5, 12), Label::Failing);
     }
 
     #[test]

@@ -23,6 +23,7 @@
 //! | [`advisory`] | a finding in words | pure |
 //! | [`service`] | the task in the server | |
 //! | [`backtest`] | history replayed, month by month | |
+//! | [`said`] | every probability of midnights that are over | |
 //!
 //! **Landmarks** are midnights UTC. The running example is a washing machine's drum bearing: at each midnight its
 //! vibration of the last 28 days becomes a row of indicators, the row a probability of failing within 14 days, the
@@ -42,6 +43,7 @@ pub mod prior;
 pub mod promotion;
 pub mod registry;
 pub mod rows;
+pub mod said;
 pub mod score;
 pub mod service;
 pub mod store;

@@ -68,6 +68,10 @@ pub struct Figures {
     pub brier_of_rate: Option<f64>,
     /// Expected calibration error over ten bins of equal size.
     pub calibration_error: Option<f64>,
+    /// What that error would be by chance alone, were every probability right: landmarks of one device within one horizon
+    /// speak of the same failure, so these are fewer cases than rows.
+    #[serde(default)]
+    pub calibration_error_by_chance: Option<f64>,
 }
 
 /// What is known of a model, beside it in the registry.
@@ -277,6 +281,7 @@ fn figures(
         brier: measure::brier(said, came),
         brier_of_rate: measure::brier(&vec![rate; came.len()], came),
         calibration_error: measure::calibration_error(said, came, BINS),
+        calibration_error_by_chance: measure::chance_error(said, BINS, days(target.horizon)),
     }
 }
 

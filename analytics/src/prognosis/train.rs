@@ -5,7 +5,7 @@
 //! learnt from the earlier part of the history and judged on the later part, which starts where learning ended. Never: a
 //! version in force that the rule of [`super::promotion`] did not put there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use foresight::{daily, drift::Verdict};
 use schemas::{
@@ -28,7 +28,12 @@ use super::{
 
 /// Share of the history that is learnt from; the rest judges. Two thirds: with the default horizon of two weeks a history
 /// of 90 days leaves 16 days of landmarks whose horizon is known.
-pub(super) const LEARN_SHARE: f64 = 2.0 / 3.0;
+const LEARN_SHARE: f64 = 2.0 / 3.0;
+/// Horizons that judge at least: with fewer than one no landmark's horizon is known, with one and a half half a horizon of
+/// landmarks is.
+const JUDGING_HORIZONS: f64 = 1.5;
+/// Share of the history that is learnt from in any case.
+const LEAST_SHARE: f64 = 0.5;
 
 /// What came of training one fault key.
 #[derive(Debug, Clone, Serialize)]
@@ -55,10 +60,13 @@ pub struct Report {
     pub champion_later: Option<Figures>,
 }
 
-/// Where a history is cut into what teaches and what judges.
-pub fn cut(history: &History) -> Instant {
-    let span = history.end.since(history.begin);
-    Instant::from_micros(daily::landmark_micros(daily::day_of(history.begin.plus(span.mul_f64(LEARN_SHARE)).micros())))
+/// Where a history from `begin` to `end` is cut into what teaches and what judges. A component that is looked at far ahead
+/// is judged on more of it: what follows after the last landmarks is not known yet.
+pub fn cut(begin: Instant, end: Instant, horizon: Duration) -> Instant {
+    let span = end.since(begin);
+    let judging = span.mul_f64(1.0 - LEARN_SHARE).max(horizon.mul_f64(JUDGING_HORIZONS));
+    let learning = span.saturating_sub(judging).max(span.mul_f64(LEAST_SHARE));
+    Instant::from_micros(daily::landmark_micros(daily::day_of(begin.plus(learning).micros())))
 }
 
 /// Trains all components of a profile; `made` is when.
@@ -102,7 +110,7 @@ fn one(
     made: Instant,
     settings: &Settings,
 ) -> Result<Report, PrognosisError> {
-    let (cut, end) = (cut(history), history.end.micros());
+    let (cut, end) = (cut(history.begin, history.end, target.horizon), history.end.micros());
     confirm(history, target, registry, key, made, settings)?;
     let mut report = Report {
         profile: key.profile.clone(),

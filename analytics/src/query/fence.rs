@@ -10,13 +10,14 @@ use std::{fmt, sync::Arc};
 
 use arrow::{
     array::{
-        Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, RecordBatchOptions, StringArray, new_null_array,
+        Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, RecordBatchOptions, StringViewArray,
+        new_null_array,
     },
     compute::{FilterBuilder, cast, kernels::cmp},
     datatypes::{DataType, Schema, SchemaRef},
 };
 use datafusion::{
-    common::{internal_datafusion_err, internal_err, tree_node::TreeNodeRecursion},
+    common::{ScalarValue, internal_datafusion_err, internal_err, tree_node::TreeNodeRecursion},
     error::Result,
     execution::{SendableRecordBatchStream, TaskContext},
     logical_expr::{Expr, col, lit},
@@ -34,7 +35,7 @@ pub(super) const TENANT: &str = "tenant";
 
 /// Whether a row is the tenant's, as a filter that leaves out what it can.
 pub(super) fn is(tenant: &TenantId) -> Expr {
-    col(TENANT).eq(lit(tenant.as_str()))
+    col(TENANT).eq(lit(ScalarValue::Utf8View(Some(tenant.as_str().to_owned()))))
 }
 
 /// How a stored batch becomes a shown one.
@@ -58,8 +59,8 @@ impl Shape {
 
     /// The tenant's rows of a batch.
     pub(super) fn own(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let tenants = as_type(batch.column(self.tenant_column), &DataType::Utf8)?;
-        let own = cmp::eq(tenants.as_string::<i32>(), &StringArray::new_scalar(self.tenant.as_str()))?;
+        let tenants = as_type(batch.column(self.tenant_column), &DataType::Utf8View)?;
+        let own = cmp::eq(tenants.as_string_view(), &StringViewArray::new_scalar(self.tenant.as_str()))?;
         let rows = own.true_count();
         let keep = (rows < batch.num_rows()).then(|| filter(&own));
         let columns = self.stored.iter().zip(self.shown.fields()).map(|(stored, field)| {

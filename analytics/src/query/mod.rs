@@ -8,8 +8,9 @@
 //!
 //! The way of a query: `policy` admits the statement, `catalog` shows the tables, `table` joins `lake` (Delta
 //! at the snapshot's version; `files` are its Parquet files) and hot batches, `fence` lets only the tenant's rows out,
-//! `rollup` has rollups answer for telemetry, `function` adds what analysts need to the SQL, `run` drives it under its
-//! limits, `problem` words what went wrong. Beside it, [`Expression`] is one SQL expression for a rule.
+//! `rollup` has rollups answer for telemetry, `runs` groups sorted rows, `function` adds what analysts need to the SQL, `run`
+//! drives it under its limits, `problem` words what went wrong. `trend` shows failure trends as views. Beside it,
+//! [`Expression`] is one SQL expression for a rule.
 
 mod catalog;
 mod explain;
@@ -25,9 +26,12 @@ pub mod postgres;
 mod problem;
 mod rollup;
 mod run;
+mod runs;
 mod service;
 mod table;
+mod trend;
 mod truncate;
+mod views;
 
 use std::{
     sync::{
@@ -41,6 +45,7 @@ use async_trait::async_trait;
 use datafusion::{
     error::DataFusionError,
     execution::{SessionState, SessionStateBuilder, runtime_env::RuntimeEnv},
+    physical_optimizer::{PhysicalOptimizerRule, optimizer::PhysicalOptimizer},
     prelude::SessionConfig,
 };
 use prometheus_client::registry::Registry;
@@ -141,6 +146,8 @@ struct Shared {
     state: SessionState,
     /// What PostgreSQL's clients see beside the tables.
     postgres: postgres::Postgres,
+    /// Plans the views of failure trends.
+    views: Arc<trend::Planner>,
     /// What `now()` tells.
     clock: Arc<dyn Clock>,
 }
@@ -186,17 +193,20 @@ impl Engine {
             .with_analyzer_rules(truncate::rules())
             // After DataFusion's, whose next round tidies up.
             .with_optimizer_rule(Arc::new(rollup::Rollups))
+            .with_physical_optimizer_rules(rules())
             // No way to a file but through the tables.
             .with_table_factories(Default::default())
             .with_file_formats(Vec::new())
             .build();
         function::register(&mut state).map_err(EngineError::Setup)?;
+        let views = Arc::new(trend::Planner::new(state.clone()));
+        let outlines = postgres::Outlines::new(Arc::clone(&tables), service.is_some(), Arc::clone(&views));
         Ok(Self {
             permits: Arc::new(Semaphore::new(settings.concurrent)),
             waiting: AtomicUsize::new(0),
             threads: Some(threads),
             shared: Arc::new(Shared {
-                postgres: postgres::Postgres::new(&state, Arc::clone(&tables)).map_err(EngineError::Setup)?,
+                postgres: postgres::Postgres::new(&state, outlines).map_err(EngineError::Setup)?,
                 tables,
                 service,
                 lake: Arc::default(),
@@ -204,6 +214,7 @@ impl Engine {
                 settings,
                 environment,
                 state,
+                views,
                 clock,
             }),
         })
@@ -319,15 +330,23 @@ fn config(settings: &Settings) -> SessionConfig {
     options.execution.time_zone = Some("UTC".into());
     // A hash join cannot spill; a sort-merge join can (pitfalls 1.8).
     options.optimizer.prefer_hash_join = false;
-    // Plain strings, as in the tables' schema; views would have to be cast back.
+    // The tables' own schemas say what is a view (`views`).
     options.execution.parquet.schema_force_view_types = false;
     options.execution.parquet.pushdown_filters = true;
-    options.execution.parquet.reorder_filters = true;
+    // One after the other in an order of its own, each with a selection between, took half as long again (docs/benchmarks.md).
+    options.execution.parquet.reorder_filters = false;
     options.sql_parser.map_string_types_to_utf8view = false;
     // A sort keeps this much back for merging what it spilled; the default of 10 MiB per partition is a large part of
     // a query's share.
     options.execution.sort_spill_reservation_bytes = (settings.memory_bytes / settings.concurrent / 16).min(10 << 20);
     config
+}
+
+/// DataFusion's rules for physical plans, and ours after them.
+fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.push(Arc::new(runs::ByRuns));
+    rules
 }
 
 /// One place in the queue.

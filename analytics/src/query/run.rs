@@ -34,11 +34,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     FOOTER_BYTES, SPILL_BYTES, Settings, Shared,
-    catalog::Tables,
+    catalog::{Sources, Tables},
     explain::explain,
     metrics::Running,
     policy::{self, Asked},
-    problem,
+    problem, views,
 };
 
 /// A query at work; its result says how it ended.
@@ -103,7 +103,8 @@ pub(super) async fn run(
     let deadline = span.deadline;
     let late = |_| span.late();
     let mut rows = timeout_at(deadline, start(shared, tenant, work)).await.map_err(late)??;
-    if schema.send(rows.schema()).is_err() {
+    let shown = views::without(&rows.schema());
+    if schema.send(Arc::clone(&shown)).is_err() {
         return Ok(false);
     }
     let most = shared.settings.max_rows;
@@ -113,7 +114,8 @@ pub(super) async fn run(
         let fits = batch.num_rows().min(most - sent);
         sent += fits;
         if fits > 0 {
-            if timeout_at(deadline, batches.send(batch.slice(0, fits))).await.map_err(late)?.is_err() {
+            let plain = views::plain(batch.slice(0, fits), &shown).map_err(|error| told(shared, error.into()))?;
+            if timeout_at(deadline, batches.send(plain)).await.map_err(late)?.is_err() {
                 return Ok(false);
             }
             running.returned(fits);
@@ -143,12 +145,13 @@ pub(super) async fn describe(
                 let parameters = parameters(&logical).map_err(|error| told(shared, error))?;
                 // Some types are known only once the analyzer has been over the plan; it may want the values first.
                 let logical = state.optimize(&logical).unwrap_or(logical);
-                Ok(door::Statement { schema: Arc::new(logical.schema().as_arrow().clone()), parameters })
+                let schema = views::without(&Arc::new(logical.schema().as_arrow().clone()));
+                Ok(door::Statement { schema, parameters })
             }
             asked @ Asked::Plan(_) => {
                 let work = Work { asked, parameters: None, dialect: work.dialect };
                 let rows = start(shared, tenant, work).await?;
-                Ok(door::Statement { schema: rows.schema(), parameters: Arc::new(Schema::empty()) })
+                Ok(door::Statement { schema: views::without(&rows.schema()), parameters: Arc::new(Schema::empty()) })
             }
         }
     };
@@ -163,6 +166,8 @@ fn parameters(plan: &LogicalPlan) -> Result<SchemaRef> {
     let field = |number| {
         let id = format!("${number}");
         let known = types.get(&id).cloned().flatten();
+        // A view is how plans see a text.
+        let known = known.filter(|known| *known != DataType::Utf8View);
         Field::new(id, known.unwrap_or(DataType::Utf8), true)
     };
     Ok(Arc::new(Schema::new((1..=most).map(field).collect::<Vec<_>>())))
@@ -196,9 +201,7 @@ async fn start(shared: &Shared, tenant: &TenantId, work: Work) -> Result<Sendabl
 
 /// A session of its own: the tenant's tables, its share of the memory.
 fn session(shared: &Shared, tenant: &TenantId, dialect: Dialect) -> SessionState {
-    let (source, lake) = (Arc::clone(&shared.tables), Arc::clone(&shared.lake));
-    let rollups = shared.settings.rollups.then(|| shared.metrics.clone());
-    let tables = Tables::new(tenant.clone(), source, lake, shared.service.clone(), rollups);
+    let tables = Tables::new(tenant.clone(), Sources::of(shared));
     let (base, pg_catalog) = match dialect {
         Dialect::Own => (&shared.state, None),
         Dialect::Postgres => (shared.postgres.state(), Some(shared.postgres.catalog())),
@@ -253,7 +256,7 @@ async fn plan(
 }
 
 fn told(shared: &Shared, error: DataFusionError) -> SqlError {
-    let names: Vec<String> = shared.tables.names().iter().map(ToString::to_string).collect();
+    let names = Sources::of(shared).names();
     problem::told(error, "", &names)
 }
 

@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{array::RecordBatch, compute::cast, datatypes::SchemaRef, error::ArrowError};
 use async_trait::async_trait;
 use datafusion::{
     catalog::{Session, TableProvider},
@@ -20,6 +20,8 @@ use schemas::{
     service::ServiceTable,
 };
 use tokio::sync::OnceCell;
+
+use super::views;
 
 /// The rows of one table.
 pub(super) struct Rows {
@@ -45,7 +47,7 @@ impl fmt::Debug for Rows {
 #[async_trait]
 impl TableProvider for Rows {
     fn schema(&self) -> SchemaRef {
-        self.table.schema()
+        views::within(&self.table.schema())
     }
 
     fn table_type(&self) -> TableType {
@@ -64,7 +66,11 @@ impl TableProvider for Rows {
             SqlError::Limit(text) => DataFusionError::Execution(text),
             other => DataFusionError::External(Box::new(other)),
         })?;
-        let table = MemTable::try_new(self.table.schema(), vec![vec![batch.clone()]])?;
+        let schema = self.schema();
+        let columns =
+            batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, ArrowError>>()?)?;
+        let table = MemTable::try_new(schema, vec![vec![batch]])?;
         table.scan(session, projection, filters, limit).await
     }
 }

@@ -1,6 +1,6 @@
 //! One table of one query: Delta at exactly the snapshot's version, and the hot rows that belong with it.
 //!
-//! Promise: only the tenant's rows come out, in the snapshot's schema. A filter goes below the [`super::fence`] only
+//! Promise: only the tenant's rows come out, in the snapshot's schema with texts as `views`. A filter goes below the [`super::fence`] only
 //! if it cannot fail on a row, because there it may meet rows of other tenants, and an error text would carry their
 //! values out; all filters are applied again above it.
 
@@ -37,12 +37,15 @@ use schemas::{
 use super::{
     fence::{Fence, Shape, TENANT},
     lake::Lake,
+    views,
 };
 
 /// A table, for one tenant and one query.
 pub(super) struct Table {
     tenant: TenantId,
     snapshot: TableSnapshot,
+    /// The snapshot's, as plans see it.
+    schema: SchemaRef,
     lake: Arc<Lake>,
     /// What a row of a rollup sums up.
     span: Option<Span>,
@@ -68,7 +71,8 @@ impl Table {
             TableName::Rollup(span, _) => Some(*span),
             _ => None,
         };
-        Self { tenant, snapshot, lake, span, rollups: Vec::new(), stands_for: None, scans: None }
+        let schema = views::within(&snapshot.schema);
+        Self { tenant, snapshot, schema, lake, span, rollups: Vec::new(), stands_for: None, scans: None }
     }
 
     /// The same, with rollups of the same moment that may answer for it.
@@ -113,7 +117,7 @@ impl fmt::Debug for Table {
 #[async_trait]
 impl TableProvider for Table {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.snapshot.schema)
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -138,8 +142,8 @@ impl TableProvider for Table {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let shown = match projection {
-            Some(columns) => Arc::new(self.snapshot.schema.project(columns)?),
-            None => Arc::clone(&self.snapshot.schema),
+            Some(columns) => Arc::new(self.schema.project(columns)?),
+            None => Arc::clone(&self.schema),
         };
         if let Some(scans) = &self.scans {
             scans.inc();
@@ -150,8 +154,7 @@ impl TableProvider for Table {
             let cold = cold.map_err(|error| DataFusionError::External(Box::new(error)))?;
             let filters: Vec<Expr> = filters.iter().filter(|filter| cannot_fail(filter)).cloned().collect();
             let since = self.since().await?;
-            let scans =
-                cold.files(session).scan(session, &shown, &self.snapshot.schema, &filters, &self.tenant, since)?;
+            let scans = cold.files(session).scan(session, &shown, &self.schema, &filters, &self.tenant, since)?;
             parts.extend(scans.own);
             if let Some(scan) = scans.mixed {
                 let shape = Shape::new(&scan.schema(), Arc::clone(&shown), &self.tenant)?;

@@ -35,6 +35,7 @@ impl Door {
             profiles: Arc::new(Profiles::builtin()),
             events: event::Hub::default(),
             sql: None,
+            trends: None,
             outcomes: None,
             letters: None,
             progress: None,

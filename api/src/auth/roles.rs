@@ -42,6 +42,8 @@ pub const ROUTES: &[(&str, &str, &[Role])] = &[
     ("GET", "/v1/tokens", ADMINS),
     ("POST", "/v1/tokens", ADMINS),
     ("DELETE", "/v1/tokens/{token_id}", ADMINS),
+    ("GET", "/v1/trends", ANALYSTS),
+    ("GET", "/v1/trends/{name}", ANALYSTS),
     // visits
     ("GET", "/v1/devices/{device_id}/site", AGENTS),
     ("PUT", "/v1/devices/{device_id}/site", AGENTS),

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     id, idempotency,
     idempotency::{Answer, Key, Known, store as answers},
+    self_test,
     store::{decode, write},
 };
 
@@ -56,32 +57,10 @@ pub async fn order(
             Known::OtherBody => return Ok(Ordered::OtherBody),
         }
     }
-    expire(&mut tx, Some(to), now).await?;
-    let select = "select count(*) as waiting, min(number) as oldest from command \
-                  where tenant = ? and device_id = ? and state = 'pending'";
-    let query = sqlx::query(select).bind(to.tenant.as_str()).bind(to.device_id.as_str());
-    let row = query.fetch_one(&mut *tx).await?;
-    if row.try_get::<u32, _>("waiting")? >= QUEUE {
-        let oldest: i64 = row.try_get("oldest")?;
-        let row = sqlx::query("select command_id, expires from command where number = ?").bind(oldest);
-        let row = row.fetch_one(&mut *tx).await?;
-        let expires = Instant::from_micros(row.try_get("expires")?);
-        return Ok(Ordered::Full { command_id: row.try_get("command_id")?, expires });
+    if let Some((command_id, expires)) = full(&mut tx, to, now).await? {
+        return Ok(Ordered::Full { command_id, expires });
     }
-    let insert = "insert into command (tenant, command_id, device_id, name, args, actor, state, created, expires) \
-                  values (?, ?, ?, ?, ?, ?, 'pending', ?, ?) returning *";
-    let row = sqlx::query(insert)
-        .bind(to.tenant.as_str())
-        .bind(id::new(now))
-        .bind(to.device_id.as_str())
-        .bind(&order.name)
-        .bind(&order.args)
-        .bind(actor)
-        .bind(now.micros())
-        .bind(now.plus(order.expires_in).micros())
-        .fetch_one(&mut *tx)
-        .await?;
-    let command = read(&row)?;
+    let command = insert(&mut tx, to, &id::new(now), &order, actor, now).await?;
     let body = answer(&command).map_err(|error| sqlx::Error::Encode(error.into()))?;
     if let Some(key) = &key {
         let answer = Answer { status: 201, body: body.clone() };
@@ -89,6 +68,83 @@ pub async fn order(
     }
     tx.commit().await?;
     Ok(Ordered::Waiting(Box::new(command), body))
+}
+
+/// What became of an order under an id of the orderer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Once {
+    /// It waits now.
+    Waiting,
+    /// It was ordered before, whatever became of it.
+    Known,
+    /// As many wait as may.
+    Full,
+}
+
+/// Puts a command in its device's line under an id that the orderer chose: a repeat orders nothing.
+pub async fn order_once(
+    tx: &mut SqliteConnection,
+    to: &Principal,
+    command_id: &str,
+    order: &Order,
+    actor: &str,
+    now: Instant,
+) -> Result<Once, sqlx::Error> {
+    let select = "select exists (select 1 from command where tenant = ? and command_id = ?)";
+    let query = sqlx::query_scalar(select).bind(to.tenant.as_str()).bind(command_id);
+    let known: bool = query.fetch_one(&mut *tx).await?;
+    if known {
+        return Ok(Once::Known);
+    }
+    if full(tx, to, now).await?.is_some() {
+        return Ok(Once::Full);
+    }
+    insert(tx, to, command_id, order, actor, now).await?;
+    Ok(Once::Waiting)
+}
+
+/// The oldest command of a device's line and when it expires, if the line is full.
+async fn full(
+    tx: &mut SqliteConnection,
+    to: &Principal,
+    now: Instant,
+) -> Result<Option<(String, Instant)>, sqlx::Error> {
+    expire(tx, Some(to), now).await?;
+    let select = "select count(*) as waiting, min(number) as oldest from command \
+                  where tenant = ? and device_id = ? and state = 'pending'";
+    let query = sqlx::query(select).bind(to.tenant.as_str()).bind(to.device_id.as_str());
+    let row = query.fetch_one(&mut *tx).await?;
+    if row.try_get::<u32, _>("waiting")? < QUEUE {
+        return Ok(None);
+    }
+    let oldest: i64 = row.try_get("oldest")?;
+    let row = sqlx::query("select command_id, expires from command where number = ?").bind(oldest);
+    let row = row.fetch_one(&mut *tx).await?;
+    Ok(Some((row.try_get("command_id")?, Instant::from_micros(row.try_get("expires")?))))
+}
+
+async fn insert(
+    tx: &mut SqliteConnection,
+    to: &Principal,
+    command_id: &str,
+    order: &Order,
+    actor: &str,
+    now: Instant,
+) -> Result<Command, sqlx::Error> {
+    let insert = "insert into command (tenant, command_id, device_id, name, args, actor, state, created, expires) \
+                  values (?, ?, ?, ?, ?, ?, 'pending', ?, ?) returning *";
+    let row = sqlx::query(insert)
+        .bind(to.tenant.as_str())
+        .bind(command_id)
+        .bind(to.device_id.as_str())
+        .bind(&order.name)
+        .bind(&order.args)
+        .bind(actor)
+        .bind(now.micros())
+        .bind(now.plus(order.expires_in).micros())
+        .fetch_one(tx)
+        .await?;
+    read(&row)
 }
 
 /// Commands whose time is over are expired; of one device or of all. Tells how many.
@@ -202,6 +258,9 @@ pub(crate) async fn answered(pool: &SqlitePool, replies: &[Reply], offset: LogOf
             .execute(&mut *tx)
             .await?;
         count += done.rows_affected();
+        if done.rows_affected() > 0 {
+            self_test::store::replied(&mut tx, reply).await?;
+        }
     }
     let frames = i64::try_from(offset.0).unwrap_or(i64::MAX);
     sqlx::query("update reply_offset set frames = ? where frames < ?1").bind(frames).execute(&mut *tx).await?;

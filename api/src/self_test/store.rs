@@ -1,13 +1,20 @@
 //! The wanted self-tests' SQL.
 
-use schemas::time::Instant;
+use schemas::{door::Principal, time::Instant};
 use serde_json::json;
 use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::Wanted;
+use super::{
+    SelfTest, Wanted,
+    order::{passed, shortened},
+};
 use crate::{
+    command::{
+        rules::{Order, QUEUE},
+        store::{self as command, Once, Reply},
+    },
     event,
-    store::decode,
+    store::{decode, write},
     ticket::{self, EntryKind, NewEntry, State, TRIAGE, Ticket},
 };
 
@@ -50,10 +57,85 @@ pub async fn waiting(pool: &SqlitePool, limit: u32) -> Result<Vec<Wanted>, sqlx:
     sqlx::query(select).bind(limit).fetch_all(pool).await?.iter().map(read).collect()
 }
 
-/// Notes that one was handed to whoever delivers it.
-pub async fn taken(pool: &SqlitePool, number: i64, at: Instant) -> Result<(), sqlx::Error> {
+/// Orders one in one transaction with the note that it was. Where that cannot be, the ticket says why.
+pub(crate) async fn order(
+    pool: &SqlitePool,
+    wanted: &Wanted,
+    order: Result<Order, String>,
+    now: Instant,
+) -> Result<Option<Once>, sqlx::Error> {
+    let mut tx = write(pool).await?;
+    let to = Principal { tenant: wanted.tenant.clone(), device_id: wanted.device_id.clone() };
+    let (once, problem) = match order {
+        Ok(order) => match command::order_once(&mut tx, &to, &wanted.command_id, &order, TRIAGE, now).await? {
+            Once::Full => (Some(Once::Full), Some(format!("{QUEUE} commands wait for the device, and no more may"))),
+            once => (Some(once), None),
+        },
+        Err(problem) => (None, Some(problem)),
+    };
+    if let Some(problem) = problem {
+        let text = format!("{} was not ordered: {problem}", wanted.name);
+        note(&mut tx, &wanted.ticket_id, now, &text).await?;
+    }
     let update = "update self_test_wanted set taken = ? where number = ? and taken is null";
-    sqlx::query(update).bind(at.micros()).bind(number).execute(pool).await.map(|_| ())
+    sqlx::query(update).bind(now.micros()).bind(wanted.number).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(once)
+}
+
+/// Notes what a device found, if its reply is that of a self-test. Inside the transaction of the reply.
+pub(crate) async fn replied(tx: &mut SqliteConnection, reply: &Reply) -> Result<(), sqlx::Error> {
+    let passed = passed(reply.ok, reply.result.as_deref());
+    let update = "update self_test_wanted set replied = ?, passed = ?, result = ? \
+                  where tenant = ? and command_id = ? and device_id = ? returning ticket_id, name";
+    let test: Option<(String, String)> = sqlx::query_as(update)
+        .bind(reply.at.micros())
+        .bind(passed)
+        .bind(&reply.result)
+        .bind(reply.from.tenant.as_str())
+        .bind(&reply.command_id)
+        .bind(reply.from.device_id.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some((ticket_id, name)) = test else { return Ok(()) };
+    let found = reply.result.as_deref().map_or(String::new(), |result| format!(": {}", shortened(result)));
+    let text = format!("{name} {}{found}", if passed { "passed" } else { "failed" });
+    note(tx, &ticket_id, reply.at, &text).await
+}
+
+async fn note(tx: &mut SqliteConnection, ticket_id: &str, at: Instant, text: &str) -> Result<(), sqlx::Error> {
+    let entry = NewEntry { at, actor: TRIAGE, kind: EntryKind::Note, change: None, text };
+    ticket::store::note(tx, ticket_id, &entry).await.map(|_| ())
+}
+
+/// The self-tests of a ticket, oldest first.
+pub(crate) async fn of_ticket(tx: &mut SqliteConnection, ticket: &Ticket) -> Result<Vec<SelfTest>, sqlx::Error> {
+    let select = "select wanted.*, command.state as state from self_test_wanted wanted left join command \
+                  on command.tenant = wanted.tenant and command.command_id = wanted.command_id \
+                  where wanted.ticket_id = ? order by wanted.number";
+    let rows = sqlx::query(select).bind(&ticket.ticket_id).fetch_all(tx).await?;
+    let at = |row: &SqliteRow, name| row.try_get::<Option<i64>, _>(name).map(|it| it.map(Instant::from_micros));
+    let one = |row: &SqliteRow| {
+        let replied = at(row, "replied")?;
+        // The command may be forgotten; what is kept here tells the most of it.
+        let state = match (row.try_get::<Option<String>, _>("state")?, replied, at(row, "taken")?) {
+            (Some(state), ..) => state,
+            (None, Some(_), _) => "answered".to_owned(),
+            (None, None, Some(_)) => "not_ordered".to_owned(),
+            (None, None, None) => "wanted".to_owned(),
+        };
+        let result: Option<String> = row.try_get("result")?;
+        Ok(SelfTest {
+            command_id: row.try_get("command_id")?,
+            name: row.try_get("name")?,
+            wanted: Instant::from_micros(row.try_get("wanted")?),
+            state,
+            replied,
+            passed: row.try_get("passed")?,
+            result: result.and_then(|text| serde_json::from_str(&text).ok()),
+        })
+    };
+    rows.iter().map(one).collect()
 }
 
 fn read(row: &SqliteRow) -> Result<Wanted, sqlx::Error> {

@@ -16,7 +16,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::encode::{Encoder, Form};
+use super::encode::Encoder;
+pub(crate) use super::encode::Form;
 use crate::{app::App, auth::Caller, body, problem, problem::Problem};
 
 /// The routes.
@@ -50,7 +51,7 @@ struct Column {
 /// An answer as JSON. Instants are RFC 3339, binary is hexadecimal, what is not a number is null, structs are lists.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SqlAnswer)]
-struct Answer {
+pub(crate) struct Answer {
     /// In order.
     columns: Vec<Column>,
     /// Each a list in the order of `columns`.
@@ -58,11 +59,12 @@ struct Answer {
     rows: Vec<Vec<Value>>,
 }
 
-/// Answers a query over the tenant's rows, read-only. `Accept` chooses JSON, CSV or an Arrow IPC stream. The answer is
-/// streamed; one that breaks off lacks its end.
+/// Answers a query over the tenant's rows, read-only. `Accept` chooses JSON, CSV, an Arrow IPC stream or
+/// a Parquet file. The answer is streamed; one that breaks off lacks its end.
 #[utoipa::path(post, path = "/v1/sql", tag = "sql", request_body = Query, responses(
     (status = 200, description = "The rows", content(
-        (Answer = "application/json"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.arrow.stream"))),
+        (Answer = "application/json"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.arrow.stream"),
+        (Vec<u8> = "application/vnd.apache.parquet"))),
     (status = 400, description = "Not SQL, or not of these tables; `line` and `column` where known",
         body = problem::Json, content_type = "application/problem+json"),
     (status = 403, description = "Not a query, or not allowed", body = problem::Json, content_type = "application/problem+json"),
@@ -74,22 +76,39 @@ async fn query(
     headers: HeaderMap,
     body::Json(asked): body::Json<Query>,
 ) -> Result<Response, Problem> {
-    let accept = headers.get(header::ACCEPT).map(|value| value.to_str().unwrap_or("not ASCII"));
-    let form = Form::accepted(accept).ok_or_else(|| {
-        let detail = "accept names none of application/json, text/csv, application/vnd.apache.arrow.stream";
-        Problem::not_acceptable(detail).at("accept")
-    })?;
+    let form = form(&headers)?;
     if asked.query.trim().is_empty() || asked.query.len() > QUERY_MAX {
         let detail = format!("query has {} bytes; legal is 1 to {QUERY_MAX}, not all blank", asked.query.len());
         return Err(Problem::bad_request("query", detail));
     }
     let engine = app.sql.as_ref().ok_or_else(|| Problem::unavailable("analytics does not run in this process"))?;
-    let SqlAnswer { schema, mut batches } = engine.query(&caller.tenant, &asked.query).await.map_err(problem)?;
+    answer(form, engine.query(&caller.tenant, &asked.query).await.map_err(problem)?).await
+}
+
+/// The form that the caller likes best.
+pub(crate) fn form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let accept = headers.get(header::ACCEPT).map(|value| value.to_str().unwrap_or("not ASCII"));
+    Form::accepted(accept).ok_or_else(|| {
+        let detail = "accept names none of application/json, text/csv, application/vnd.apache.arrow.stream, \
+                      application/vnd.apache.parquet";
+        Problem::not_acceptable(detail).at("accept")
+    })
+}
+
+/// An answer in this form, begun once its first rows are there.
+pub(crate) async fn answer(form: Form, answer: SqlAnswer) -> Result<Response, Problem> {
+    let SqlAnswer { schema, mut batches } = answer;
+    let impossible = |error| match form {
+        Form::Parquet => {
+            Problem::unprocessable(format!("the answer has no form in Parquet: {error}; cast that column"))
+        }
+        _ => Problem::internal(error),
+    };
     // What goes wrong at once is a problem document, not half an answer.
-    let (mut encoder, mut head) = Encoder::begin(form, &schema).map_err(Problem::internal)?;
+    let (mut encoder, mut head) = Encoder::begin(form, &schema).map_err(impossible)?;
     let first = batches.next().await.transpose().map_err(problem)?;
     if let Some(first) = &first {
-        head.extend(encoder.batch(first).map_err(Problem::internal)?);
+        head.extend(encoder.batch(first).map_err(impossible)?);
     }
     let more = first.is_some();
     let pieces = pieces(SqlAnswer { schema, batches }, encoder, head, more, problem::request_id());

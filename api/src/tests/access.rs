@@ -50,6 +50,9 @@ POST   /v1/tickets/{ticket_id}/slots                  agent admin
 GET    /v1/tokens                                     admin
 POST   /v1/tokens                                     admin
 DELETE /v1/tokens/{token_id}                          admin
+GET    /v1/trends                                     analyst admin
+GET    /v1/trends/{name}                              analyst admin
+GET    /v1/trends/{name}.svg                          analyst admin
 ";
 
 fn documented() -> BTreeSet<(String, String)> {

@@ -12,7 +12,7 @@ use super::*;
 const COSTS: Costs = Costs { visit: 1.0, failure: 4.0, false_alarm: 0.0 };
 
 /// The drum bearing again, `minute` minutes after ten, said five minutes later.
-fn advisory(device: &str, minute: u64, probability: f64) -> Advisory {
+pub(super) fn advisory(device: &str, minute: u64, probability: f64) -> Advisory {
     let (tenant, device_id): (TenantId, schemas::id::DeviceId) = ("dev".parse().unwrap(), device.parse().unwrap());
     let fault_key: schemas::id::FaultKey = "drum_bearing/wear".parse().unwrap();
     let event_time = at("2026-11-21T10:00:00Z").plus(Duration::from_secs(60 * minute));
@@ -53,11 +53,11 @@ fn advisory(device: &str, minute: u64, probability: f64) -> Advisory {
 }
 
 impl World {
-    async fn advise(&self, advisories: &[Advisory]) {
+    pub(super) async fn advise(&self, advisories: &[Advisory]) {
         self.desk().advisories(advisories).await.unwrap();
     }
 
-    async fn ticket(&self, at: usize) -> Value {
+    pub(super) async fn ticket(&self, at: usize) -> Value {
         let ticket_id = self.tickets().await[at]["ticket_id"].as_str().unwrap().to_owned();
         self.json("agent", &format!("GET /v1/tickets/{ticket_id}"), "", StatusCode::OK).await
     }
@@ -155,7 +155,7 @@ async fn what_may_pay_waits_for_an_agents_yes() {
     assert_eq!((wanted.len(), wanted[0].name.as_str(), wanted[0].device_id.as_str()), (1, "self_test", "wm-17"));
     world.patch(&ticket, json!({"owner": "bob"})).await;
     assert_eq!(commands().await.len(), 1);
-    crate::self_test::store::taken(&world.app.db, wanted[0].number, world.clock.now()).await.unwrap();
+    crate::self_test::order::all(&world.app).await.unwrap();
     assert!(commands().await.is_empty());
 }
 

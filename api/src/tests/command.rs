@@ -19,7 +19,7 @@ fn wm_1() -> Principal {
     Principal { tenant: "dev".parse().unwrap(), device_id: "wm-1".parse().unwrap() }
 }
 
-async fn heard_of(db: &sqlx::SqlitePool, device: &Principal) {
+pub(super) async fn heard_of(db: &sqlx::SqlitePool, device: &Principal) {
     let seen = DeviceSeen {
         tenant: device.tenant.clone(),
         device_id: device.device_id.clone(),

@@ -9,9 +9,11 @@ mod desk;
 mod door;
 mod event;
 mod outcome;
+mod self_test;
 mod sql;
 mod storm;
 mod ticket;
+mod trend;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -94,6 +96,7 @@ impl World {
             profiles: Arc::new(Profiles::builtin()),
             events: events::Hub::default(),
             sql: None,
+            trends: None,
             outcomes: None,
             letters: None,
             progress: None,

@@ -10,7 +10,9 @@ use super::{
     rules,
     store::Whole,
 };
-use crate::{advisory::routes::AdvisoryJson, alarm::routes::AlarmJson, appointment::AppointmentJson};
+use crate::{
+    advisory::routes::AdvisoryJson, alarm::routes::AlarmJson, appointment::AppointmentJson, self_test::SelfTest,
+};
 
 /// Which tickets.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -250,6 +252,8 @@ pub(super) struct Detail {
     history: Vec<EntryJson>,
     /// Visits promised for it, oldest first.
     appointments: Vec<AppointmentJson>,
+    /// Tests that the device was asked to make of the component, oldest first.
+    self_tests: Vec<SelfTest>,
 }
 
 impl From<Whole> for Detail {
@@ -260,6 +264,7 @@ impl From<Whole> for Detail {
             advisories: whole.advisories.into_iter().map(AdvisoryJson::from).collect(),
             history: whole.history.into_iter().map(EntryJson::from).collect(),
             appointments: whole.appointments.into_iter().map(AppointmentJson::from).collect(),
+            self_tests: whole.self_tests,
         }
     }
 }

@@ -18,7 +18,11 @@ use serde::Serialize;
 use super::{EvaluateError, input::unwritten, text};
 use crate::{
     boost::{self, Booster, Matrix},
-    life::{History, LifeError, Model, Prediction, Reason, Row, Settings, table},
+    life::{
+        History, LifeError, Model, Prediction, Reason, Row, Settings,
+        nested::{self, Trial},
+        table,
+    },
 };
 
 /// Columns of a row: unit, cycle, settings, sensors.
@@ -41,6 +45,8 @@ pub struct Options {
     pub cap: f64,
     /// Chance.
     pub seed: u64,
+    /// Also tells what intervals hold by the training engines alone; takes as long as ten fits.
+    pub nested: bool,
     /// Where `train.csv` and `test.csv` with the very features go, for other learners.
     pub features_out: Option<PathBuf>,
 }
@@ -67,6 +73,10 @@ pub struct Report {
     pub mean_interval_width: f64,
     /// Root mean square error on training engines that were held out, at rows with up to 1.2 caps left.
     pub cross_validated_rmse: f64,
+    /// What the 80 % interval holds on training engines that were left out of everything, for the form in use and those it
+    /// was chosen from; only with `nested`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intervals_on_training: Vec<Trial>,
     /// From training rows in memory to a model with intervals.
     pub fit_seconds: f64,
     /// One set of trees on the features that were written out; only with `features_out`.
@@ -143,6 +153,8 @@ pub fn run(options: &Options, now: &dyn Fn() -> Duration) -> Result<Report, Eval
         Some(folder) => Some(alone(folder, &model, &histories, &settings, (&features, &truth), now)?),
         None => None,
     };
+    let intervals_on_training =
+        if options.nested { nested::trials(&histories, &settings).map_err(learn)? } else { Vec::new() };
     let n = truth.len() as f64;
     let errors: Vec<f64> = said.iter().zip(&truth).map(|(said, truth)| said.life - truth).collect();
     let covered = said.iter().zip(&truth).filter(|(said, truth)| (said.low..=said.high).contains(truth)).count();
@@ -160,6 +172,7 @@ pub fn run(options: &Options, now: &dyn Fn() -> Duration) -> Result<Report, Eval
         coverage: covered as f64 / n,
         mean_interval_width: said.iter().map(|said| said.high - said.low).sum::<f64>() / n,
         cross_validated_rmse: model.cross_rmse(),
+        intervals_on_training,
         fit_seconds,
         alone,
         units: units.collect(),
@@ -300,6 +313,7 @@ mod tests {
             rul: folder.join(format!("RUL_{subset}.txt")),
             cap: 125.0,
             seed: 1,
+            nested: false,
             features_out: None,
         }
     }
@@ -321,7 +335,7 @@ mod tests {
         assert_eq!(report.n, 100);
         assert!(report.rmse <= most, "{}", report.rmse);
         // Four in five of 100 engines, give or take two standard errors of 0.04. FD001 gives 0.74, below the 0.75 that is
-        // asked for; FD003 0.84.
+        // asked for; FD003 0.82.
         assert!((0.72..=0.88).contains(&report.coverage), "{}", report.coverage);
         assert!(report.units.iter().all(|unit| unit.reasons.len() == REASONS));
     }

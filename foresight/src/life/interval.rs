@@ -1,12 +1,12 @@
 //! Intervals from what units that were held out did: cross-conformal, by unit, conditional on the predicted life.
 //!
 //! In: rows with predicted and true life, from models that had not seen the unit. Out: per predicted life the interval of true lives
-//! that holds [`SHARE`] of the rows predicted near it, with equal tails. Near the end of life predictions are close and so
+//! that holds [`SHARE`] of what was predicted near it, with equal tails; each unit there weighs the same ([`FORM`]). Near the end of life predictions are close and so
 //! is the interval. Where more than a tail lies at the cap, the interval ends in the cap and the other tail takes both
 //! shares: equal tails would hold nine in ten there. (The shortest interval would be narrower on these rows and hold fewer
 //! of the next.) Promise: `0 <= low <= life <= high <= cap`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,29 @@ pub struct Held {
     pub is: f64,
 }
 
+/// What weighs the same among the rows near a prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Each row.
+    Rows,
+    /// Each unit: a unit that fades slowly has more rows near one life than others, and is met no more often.
+    Units,
+}
+
+impl Form {
+    /// A word for tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Units => "units",
+        }
+    }
+}
+
+/// The form in use, chosen by [`super::nested`] on training units: both hold four in five, and with units the tails are more
+/// alike. `docs/foresight.md` has the table.
+pub const FORM: Form = Form::Units;
+
 /// Nodes over `0..=cap`; between them the ends are interpolated.
 const NODES: usize = 26;
 /// Rows around a node: this share of all, at least [`LEAST`]. A tenth follows the change of width over life and still holds
@@ -44,11 +67,14 @@ pub struct Interval {
 
 impl Interval {
     /// From rows of units that were held out.
-    pub fn of(rows: &[Held], cap: f64) -> Self {
-        let mut sorted = rows.to_vec();
-        sorted.sort_by(|one, other| one.said.total_cmp(&other.said));
-        let ends = (0..NODES).map(|node| ends(&sorted, cap * node as f64 / (NODES - 1) as f64, cap)).collect();
-        Self { cap, ends }
+    pub fn of(rows: &[Held], cap: f64, form: Form) -> Self {
+        let rows = sorted(rows);
+        let ends = (0..NODES).map(|place| {
+            let node = cap * place as f64 / (NODES - 1) as f64;
+            let (low, high) = around([(near(&rows, node), node)], cap, form);
+            (low - node, high - node)
+        });
+        Self { cap, ends: ends.collect() }
     }
 
     /// The interval around a predicted life within `0..=cap`.
@@ -63,29 +89,57 @@ impl Interval {
     }
 }
 
-fn ends(sorted: &[Held], node: f64, cap: f64) -> (f64, f64) {
+/// By predicted life, as [`near`] wants them.
+pub(super) fn sorted(rows: &[Held]) -> Vec<Held> {
+    let mut sorted = rows.to_vec();
+    sorted.sort_by(|one, other| one.said.total_cmp(&other.said));
+    sorted
+}
+
+/// The rows predicted nearest to a life.
+pub(super) fn near(sorted: &[Held], life: f64) -> &[Held] {
     let count = ((sorted.len() as f64 * NEAREST) as usize).max(LEAST).min(sorted.len());
-    if count == 0 {
-        return (-cap, cap);
-    }
-    let mut from = sorted.partition_point(|row| row.said < node).saturating_sub(count / 2).min(sorted.len() - count);
+    let mut from = sorted.partition_point(|row| row.said < life).saturating_sub(count / 2).min(sorted.len() - count);
     // The nearest by prediction, not half on each side: at the ends of life there is only one side.
-    while from > 0 && node - sorted[from - 1].said < sorted[from + count - 1].said - node {
+    while count > 0 && from > 0 && life - sorted[from - 1].said < sorted[from + count - 1].said - life {
         from -= 1;
     }
-    while from + count < sorted.len() && sorted[from + count].said - node < node - sorted[from].said {
+    while from + count < sorted.len() && sorted[from + count].said - life < life - sorted[from].said {
         from += 1;
     }
-    let near = &sorted[from..from + count];
-    // Errors moved to the node and cut to what a life can be; a true life at the cap stays there.
-    let moved = |row: &Held| if row.is >= cap { cap } else { (node + row.is - row.said).clamp(0.0, cap) };
-    let mut lives: Vec<f64> = near.iter().map(moved).collect();
-    lives.sort_by(f64::total_cmp);
-    let quantile = |share: f64| lives[((lives.len() - 1) as f64 * share).round() as usize];
-    let units = near.iter().map(|row| row.unit).collect::<BTreeSet<_>>().len() as f64;
+    &sorted[from..from + count]
+}
+
+/// The interval of true lives that rows tell, each group of them about the prediction beside it.
+pub(super) fn around<'a>(groups: impl IntoIterator<Item = (&'a [Held], f64)>, cap: f64, form: Form) -> (f64, f64) {
+    // Errors moved to the prediction and cut to what a life can be; a true life at the cap stays there.
+    let moved = |row: &Held, said: f64| if row.is >= cap { cap } else { (said + row.is - row.said).clamp(0.0, cap) };
+    let mut lives: Vec<(f64, usize)> = Vec::new();
+    for (rows, said) in groups {
+        lives.extend(rows.iter().map(|row| (moved(row, said), row.unit)));
+    }
+    lives.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut rows_of: BTreeMap<usize, f64> = BTreeMap::new();
+    lives.iter().for_each(|(_, unit)| *rows_of.entry(*unit).or_default() += 1.0);
+    if lives.is_empty() {
+        return (0.0, cap);
+    }
+    let weight = |unit: &usize| match form {
+        Form::Rows => 1.0,
+        Form::Units => 1.0 / rows_of[unit],
+    };
+    let all: f64 = lives.iter().map(|(_, unit)| weight(unit)).sum();
+    let quantile = |share: f64| {
+        let mut below = 0.0;
+        let reached = |(_, unit): &&(f64, usize)| {
+            below += weight(unit);
+            below >= share * all - 1e-9
+        };
+        lives.iter().find(reached).unwrap_or(&lives[lives.len() - 1]).0
+    };
+    let units = rows_of.len() as f64;
     // Conformal, each tail by itself: of n units and one more. Rows of a unit err together, so n counts units.
     let tail = |held: f64| (1.0 - held * (units + 1.0) / units).max(0.0);
     let (low, high) = (quantile(tail(SHARE.midpoint(1.0))), quantile(1.0 - tail(SHARE.midpoint(1.0))));
-    let low = if high >= cap { quantile(tail(SHARE)) } else { low };
-    (low - node, high - node)
+    (if high >= cap { quantile(tail(SHARE)) } else { low }, high)
 }

@@ -12,6 +12,7 @@
 
 pub mod features;
 pub mod interval;
+pub mod nested;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     features::{Preparation, Watcher},
-    interval::{Held, Interval},
+    interval::{FORM, Held, Interval},
 };
 use crate::boost::{self, BoostError, Booster, Matrix, Objective};
 
@@ -79,10 +80,12 @@ impl Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum LifeError {
     /// Too few units that failed.
-    #[error("{units} units: at least {FOLDS} are needed, one per fold")]
+    #[error("{units} units: at least {least} are needed, so that every fold has some")]
     Few {
         /// As given.
         units: usize,
+        /// Needed.
+        least: usize,
     },
     /// No metric ever moved.
     #[error("no metric of the training units ever moved")]
@@ -128,19 +131,15 @@ impl Model {
     /// Learns from units that ran to failure.
     pub fn fit(histories: &[History], settings: &Settings) -> Result<Self, LifeError> {
         if histories.len() < FOLDS {
-            return Err(LifeError::Few { units: histories.len() });
+            return Err(LifeError::Few { units: histories.len(), least: FOLDS });
         }
-        let held: Vec<Held> = (0..FOLDS)
-            .into_par_iter()
-            .map(|fold| held_out(histories, settings, fold))
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect();
-        let error = held.iter().map(|row| (row.said - row.is).powi(2)).sum::<f64>() / held.len().max(1) as f64;
         let all: Vec<&History> = histories.iter().collect();
+        let folds: Vec<Fold> =
+            (0..FOLDS).into_par_iter().map(|fold| Fold::of(&all, settings, fold)).collect::<Result<_, _>>()?;
+        let held: Vec<Held> = folds.into_iter().flat_map(|fold| fold.held).collect();
+        let error = held.iter().map(|row| (row.said - row.is).powi(2)).sum::<f64>() / held.len().max(1) as f64;
         let (preparation, boosters) = learn(&all, settings, settings.models)?;
-        let interval = Interval::of(&held, settings.cap);
+        let interval = Interval::of(&held, settings.cap, FORM);
         Ok(Self { settings: settings.clone(), preparation, boosters, interval, cross_rmse: error.sqrt() })
     }
 
@@ -189,23 +188,40 @@ impl Model {
     }
 }
 
-/// Rows of the units of one fold, from a model that has not seen them.
-fn held_out(histories: &[History], settings: &Settings, fold: usize) -> Result<Vec<Held>, LifeError> {
-    let (mut seen, mut held, mut units) = (Vec::new(), Vec::new(), Vec::new());
-    for (unit, history) in histories.iter().enumerate() {
-        if unit % FOLDS == fold {
-            held.push(history);
-            units.extend(history.rows.iter().map(|_| unit));
-        } else {
-            seen.push(history);
-        }
+/// One fold: a model that has not seen its units, and what it says of them.
+struct Fold {
+    held: Vec<Held>,
+    preparation: Preparation,
+    boosters: Vec<Booster>,
+}
+
+impl Fold {
+    fn of(histories: &[&History], settings: &Settings, fold: usize) -> Result<Self, LifeError> {
+        let part = |wanted: bool| -> Vec<(usize, &History)> {
+            let units = histories.iter().copied().enumerate();
+            units.filter(|(unit, _)| (unit % FOLDS == fold) == wanted).collect()
+        };
+        let others: Vec<&History> = part(false).into_iter().map(|(_, history)| history).collect();
+        let (units, mine): (Vec<usize>, Vec<&History>) = part(true).into_iter().unzip();
+        let (preparation, boosters) = learn(&others, settings, 1)?;
+        let (said, lives) = said(&preparation, &boosters, &mine, settings.cap)?;
+        let units = units.iter().zip(&mine).flat_map(|(unit, history)| history.rows.iter().map(|_| *unit));
+        let rows = units.zip(said).zip(lives).filter(|(_, life)| near(*life, settings.cap));
+        let held = rows.map(|((unit, said), life)| Held { unit, said, is: life.min(settings.cap) }).collect();
+        Ok(Self { held, preparation, boosters })
     }
-    let (preparation, boosters) = learn(&seen, settings, 1)?;
-    let (features, lives) = table(&preparation, &held);
-    let said = mean_margin(&boosters, &features)?;
-    let rows = units.into_iter().zip(said).zip(lives).filter(|(_, life)| near(*life, settings.cap));
-    let capped = |life: f64| life.clamp(0.0, settings.cap);
-    Ok(rows.map(|((unit, said), life)| Held { unit, said: capped(said), is: capped(life) }).collect())
+}
+
+/// What is said of every row of some units, within `0..=cap`, and the life that was left.
+fn said(
+    preparation: &Preparation,
+    boosters: &[Booster],
+    histories: &[&History],
+    cap: f64,
+) -> Result<(Vec<f64>, Vec<f64>), LifeError> {
+    let (features, lives) = table(preparation, histories);
+    let said = mean_margin(boosters, &features)?.into_iter().map(|said| said.clamp(0.0, cap)).collect();
+    Ok((said, lives))
 }
 
 fn learn(histories: &[&History], settings: &Settings, models: u32) -> Result<(Preparation, Vec<Booster>), LifeError> {

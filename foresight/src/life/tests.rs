@@ -60,6 +60,23 @@ fn pumps_not_seen_before_are_predicted_and_their_intervals_hold_four_in_five() {
 }
 
 #[test]
+fn training_units_alone_tell_what_intervals_hold() {
+    let trials = nested::trials(&pumps(40, 5), &settings()).unwrap();
+    let names: Vec<&str> = trials.iter().map(|trial| trial.form.as_str()).collect();
+    assert_eq!(names, ["rows", "units", "cv+ rows", "cv+ units"]);
+    for trial in &trials {
+        assert_eq!(trial.units, 40);
+        assert!((trial.coverage + trial.below + trial.above - 1.0).abs() < 1e-9, "{trial:?}");
+        let error = (trial.coverage - 0.8).abs();
+        assert!(error < 3.0 * trial.standard_error.max(0.02) + 0.02, "four in five, or a little more: {trial:?}");
+    }
+    // About each fold's own prediction the folds' disagreement is in it too.
+    assert!(trials[2].coverage >= trials[0].coverage - 0.01, "{trials:?}");
+    let few = nested::trials(&pumps(19, 1), &settings()).unwrap_err();
+    assert!(few.to_string().starts_with("19 units: at least 20"), "{few}");
+}
+
+#[test]
 fn reasons_add_up_and_name_indicators() {
     let pumps = pumps(20, 3);
     let model = Model::fit(&pumps, &settings()).unwrap();
@@ -90,7 +107,7 @@ fn features_of_a_cut_history_are_those_of_the_whole_up_to_the_cut() {
 #[test]
 fn too_few_units_and_metrics_that_stand_still_are_errors() {
     let few = Model::fit(&pumps(4, 1), &settings()).unwrap_err();
-    assert_eq!(few.to_string(), "4 units: at least 5 are needed, one per fold");
+    assert_eq!(few.to_string(), "4 units: at least 5 are needed, so that every fold has some");
     let row = Row { settings: vec![1.0], metrics: vec![2.0; 3] };
     let still = vec![History { rows: vec![row; 80] }; 6];
     assert!(matches!(Model::fit(&still, &settings()), Err(LifeError::Still)));

@@ -7,11 +7,13 @@
 //!
 //! | module | asks |
 //! |---|---|
+//! | [`growth`] | is a rate greater than it was? |
 //! | [`interval`] | between which values does a rate or a share lie? |
 //! | [`nab`] | does a stream's alarm come early in the window of the anomaly, and seldom outside? |
 //! | [`ranking`] | do cases with the event stand above those without it? |
 //! | [`mod@reliability`] | of all cases told 20 %, does the event come to a fifth? |
 
+pub mod growth;
 pub mod interval;
 pub mod nab;
 pub mod ranking;
@@ -19,5 +21,5 @@ pub mod reliability;
 
 pub use self::{
     ranking::{Alarms, auroc, average_precision, recall_at},
-    reliability::{Bin, brier, calibration_error, reliability},
+    reliability::{Bin, brier, calibration_error, chance_error, reliability},
 };

@@ -1,7 +1,9 @@
 //! Pictures of figures, as SVG: the only module that says plotters.
 //!
-//! In: named series over months. Out: the text of an SVG. Promise: the same figures give the same text. Never: a file.
+//! In: named series over months, or over names and places ([`chart`]). Out: the text of an SVG. Promise: the same figures
+//! give the same text. Never: a file.
 
+pub mod chart;
 #[cfg(test)]
 mod tests;
 

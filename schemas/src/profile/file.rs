@@ -204,6 +204,16 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             ));
         }
     }
+    for component in &components {
+        if let Some(name) = &component.self_test
+            && !seen.contains(name)
+        {
+            let known: Vec<&str> = file.commands.iter().map(|command| command.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let problem = format!("{name:?}: no [[command]] has that name; legal: {known}");
+            return Err(illegal(&format!("component {}.self_test", component.name), problem));
+        }
+    }
     let mut indicators: Vec<indicator::Indicator> = Vec::new();
     for entry in file.indicators {
         let key = format!("indicator {}", entry.metric);

@@ -56,9 +56,12 @@ self_test = "spin"
 cost = { visit = 1, failure = 8, false_alarm = 0.5 }
 "#;
 
+const COMMANDS: &str =
+    "[[command]]\nname = \"spin\"\ntitle = \"Spin\"\n[[command]]\nname = \"drain\"\ntitle = \"Drain\"\n";
+
 #[test]
 fn a_component_says_what_failing_costs_and_how_far_ahead_to_look() {
-    let pump = Profile::parse(&format!("{HEAD}{BODY}{PROGNOSIS}{RULE}")).unwrap();
+    let pump = Profile::parse(&format!("{HEAD}{BODY}{PROGNOSIS}{RULE}{COMMANDS}")).unwrap();
     let bearing = pump.component("bearing").unwrap();
     assert_eq!(bearing.costs, Costs { visit: 1.0, failure: 8.0, false_alarm: 0.5 });
     assert_eq!((bearing.horizon, bearing.self_test.as_deref()), (Duration::from_secs(30 * 86_400), Some("spin")));
@@ -71,7 +74,7 @@ fn a_component_says_what_failing_costs_and_how_far_ahead_to_look() {
 
 #[test]
 fn what_is_illegal_is_said_by_key() {
-    let whole = format!("{HEAD}{BODY}{PROGNOSIS}{RULE}");
+    let whole = format!("{HEAD}{BODY}{PROGNOSIS}{RULE}{COMMANDS}");
     for (from, to, said) in [
         ("cadence = \"60s\"", "cadence = \"60\"", "no span"),
         ("max = 100", "", "numbers have min and max"),
@@ -89,6 +92,11 @@ fn what_is_illegal_is_said_by_key() {
         ("horizon = \"30d\"", "horizon = \"30\"", "component bearing.horizon: "),
         ("horizon = \"30d\"", "horizon = \"10m\"", "component bearing.horizon: is \"10m\": from \"1h\" to"),
         ("self_test = \"spin\"", "self_test = \"Spin!\"", "component bearing.self_test: \"Spin!\""),
+        (
+            "self_test = \"spin\"",
+            "self_test = \"swing\"",
+            "component bearing.self_test: \"swing\": no [[command]] has that name; legal: spin, drain",
+        ),
         ("title = \"Pump\"", "titel = \"Pump\"", "titel"),
     ] {
         assert!(whole.contains(from), "{from}");

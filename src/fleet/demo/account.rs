@@ -1,7 +1,7 @@
 //! The demo's account: what came in, what became of it, which planted failures had a ticket before they happened, how many
 //! tickets were right, and whether probabilities came true; with models, and had only the rules spoken.
 
-use std::{fmt, sync::atomic::Ordering};
+use std::{fmt, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Context;
 use arrow::array::{AsArray, types::Int64Type};
@@ -9,7 +9,10 @@ use schemas::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::score::{self, By, Expected, Said};
+use super::{
+    calibration::Calibrations,
+    score::{self, By, Calibration, Expected, Said},
+};
 use crate::{
     client::Client,
     fleet::simulate::{KINDS, Planted, network::Sent},
@@ -65,10 +68,10 @@ pub(super) struct Account {
     precision_by_rules: Option<f64>,
     /// Advisories, of all decisions.
     advisories: u64,
-    /// Of these, those whose horizon is known to the end.
-    advisories_judged: u64,
-    /// Expected calibration error of these: how far the probabilities lie from how often it came true.
-    calibration_error: Option<f64>,
+    /// How far probabilities lie from how often it came true: those of all scored device-days.
+    calibration: Option<Calibrations>,
+    /// The same of advisories alone: few, and the loudest.
+    calibration_of_advisories: Calibration,
     /// Device time that passed, in days.
     device_days: f64,
 }
@@ -97,7 +100,6 @@ impl Account {
         let of_rules: Vec<Said> = said.iter().filter(|said| said.by == By::Rule).cloned().collect();
         let whole = score::score(&said, planted, begin, end);
         let rules = score::score(&of_rules, planted, begin, end);
-        let (calibration_error, advisories_judged) = score::calibration(&expected, planted, end);
         let came = planted.iter().filter(|it| it.failure > begin && it.failure <= end).count() as u64;
         Ok(Self {
             acknowledged: durable - totals.internal - totals.refused,
@@ -123,10 +125,15 @@ impl Account {
             precision: whole.precision(),
             precision_by_rules: rules.precision(),
             advisories: expected.len() as u64,
-            advisories_judged,
-            calibration_error,
+            calibration: None,
+            calibration_of_advisories: score::calibration(&expected, planted, end),
             device_days: end.hours_since(begin) / 24.0,
         })
+    }
+
+    /// Adds how far probabilities came true.
+    pub(super) fn with(self, calibration: Calibrations) -> Self {
+        Self { calibration: Some(calibration), ..self }
     }
 
     /// What must hold whatever the fleet did.
@@ -158,7 +165,7 @@ async fn said(client: &Client) -> anyhow::Result<Vec<Said>> {
             let fault_key = text(&item, "fault_key")?;
             said.push(Said {
                 device_id: text(&item, "device_id")?.to_owned(),
-                component: fault_key.split('/').next().unwrap_or(fault_key).to_owned(),
+                component: component(fault_key).to_owned(),
                 ticket_id: ticket_id.to_owned(),
                 at: text(&item, at)?.parse()?,
                 by: match item["source"].as_str() {
@@ -179,13 +186,17 @@ async fn expected(client: &Client) -> anyhow::Result<Vec<Expected>> {
     for item in client.all("/v1/advisories", "advisories").await? {
         expected.push(Expected {
             device_id: text(&item, "device_id")?.to_owned(),
-            fault_key: text(&item, "fault_key")?.to_owned(),
-            event_time: text(&item, "event_time")?.parse()?,
-            horizon_hours: number(&item, "horizon_hours")?,
+            component: component(text(&item, "fault_key")?).to_owned(),
+            at: text(&item, "event_time")?.parse()?,
+            horizon: Duration::from_secs_f64(number(&item, "horizon_hours")?.max(0.0) * 3600.0),
             probability: number(&item, "probability")?,
         });
     }
     Ok(expected)
+}
+
+fn component(fault_key: &str) -> &str {
+    fault_key.split_once('/').map_or(fault_key, |(component, _)| component)
 }
 
 fn text<'a>(item: &'a Value, name: &str) -> anyhow::Result<&'a str> {
@@ -236,12 +247,7 @@ impl fmt::Display for Account {
             hours(self.median_lead_hours_by_rules),
             share(self.precision_by_rules)
         )?;
-        write!(
-            f,
-            "advisories {}, calibration error {} over the {} whose horizon is over",
-            self.advisories,
-            self.calibration_error.map_or("none".into(), |error| format!("{error:.3}")),
-            self.advisories_judged
-        )
+        write!(f, "advisories {}", self.advisories)?;
+        self.calibration.as_ref().map_or(Ok(()), |calibration| write!(f, "\n{calibration}"))
     }
 }

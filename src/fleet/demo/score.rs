@@ -11,10 +11,14 @@
 //! | spoken of only after the component had failed | late: neither true nor false |
 //! | spoken of, and nothing was the matter | false |
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use foresight::measure;
 use schemas::time::Instant;
+use serde::Serialize;
 
 use crate::fleet::simulate::{Course, Planted};
 
@@ -42,14 +46,27 @@ pub(super) struct Said {
     pub(super) by: By,
 }
 
-/// A probability that was said.
+/// A probability that was said of a component.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Expected {
     pub(super) device_id: String,
-    pub(super) fault_key: String,
-    pub(super) event_time: Instant,
-    pub(super) horizon_hours: f64,
+    pub(super) component: String,
+    pub(super) at: Instant,
+    pub(super) horizon: Duration,
     pub(super) probability: f64,
+}
+
+/// Probabilities held against the truth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct Calibration {
+    /// Expected calibration error over ten bins of equally many cases.
+    pub(super) error: Option<f64>,
+    /// Devices and components, day by day, whose horizon is over: the cases.
+    pub(super) cases: u64,
+    /// Of these, those that failed within the horizon.
+    pub(super) failing: u64,
+    /// Failures that all probabilities together foretold.
+    pub(super) expected: f64,
 }
 
 /// How good it was.
@@ -122,24 +139,34 @@ fn failed(planted: &Planted, at: Instant) -> bool {
     planted.failure <= at
 }
 
-/// Expected calibration error of what was said, against failures of the component within each horizon; and how many words that are. A word
-/// whose horizon reaches beyond the end is left out whether it has come true or not: counting only those that have would
-/// make every probability look too low.
-pub(super) fn calibration(expected: &[Expected], planted: &[Planted], end: Instant) -> (Option<f64>, u64) {
+/// Holds what was said against failures of the component within each horizon. A word whose horizon reaches beyond the end
+/// is left out whether it has come true or not: counting only those that have would make every probability look too low.
+/// So is one on a component that stood failed already, noticed or not: it cannot fail before it is mended.
+pub(super) fn calibration<'a>(
+    expected: impl IntoIterator<Item = &'a Expected>,
+    planted: &[Planted],
+    end: Instant,
+) -> Calibration {
+    let mut faults: HashMap<(&str, &str), Vec<&Planted>> = HashMap::new();
+    for fault in planted {
+        faults.entry((fault.device_id.as_str(), fault.fault_key.component())).or_default().push(fault);
+    }
     let (mut said, mut events) = (Vec::new(), Vec::new());
     for word in expected {
-        let until = word.event_time.plus(std::time::Duration::from_secs_f64(word.horizon_hours.max(0.0) * 3600.0));
-        if until > end {
+        let until = word.at.plus(word.horizon);
+        let same = faults.get(&(word.device_id.as_str(), word.component.as_str())).map_or(&[][..], Vec::as_slice);
+        if until > end || same.iter().any(|fault| fault.stands_failed(word.at)) {
             continue;
         }
-        let component = word.fault_key.split('/').next();
-        let mut same = planted
-            .iter()
-            .filter(|it| it.device_id.as_str() == word.device_id && Some(it.fault_key.component()) == component);
         said.push(word.probability);
-        events.push(same.any(|it| it.failure > word.event_time && it.failure <= until));
+        events.push(same.iter().any(|fault| fault.fails_within(word.at, until)));
     }
-    (measure::calibration_error(&said, &events, BINS), said.len() as u64)
+    Calibration {
+        error: measure::calibration_error(&said, &events, BINS),
+        cases: said.len() as u64,
+        failing: events.iter().filter(|event| **event).count() as u64,
+        expected: said.iter().sum(),
+    }
 }
 
 fn median(ascending: &[f64]) -> Option<f64> {
@@ -153,8 +180,6 @@ fn median(ascending: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::fleet::simulate::fault::Curve;
 
@@ -173,6 +198,7 @@ mod tests {
             curve: Curve::Linear,
             level: 1.0,
             code: None,
+            mended: None,
         };
         let sudden = Planted {
             device_id: "wm-2".parse().unwrap(),
@@ -227,23 +253,35 @@ mod tests {
 
     #[test]
     fn what_is_not_known_yet_is_no_error_of_calibration() {
-        let expected = |fault_key: &str, at, probability| Expected {
+        let expected = |component: &str, at, probability| Expected {
             device_id: "wm-1".into(),
-            fault_key: fault_key.into(),
-            event_time: day(at),
-            horizon_hours: 240.0,
+            component: component.into(),
+            at: day(at),
+            horizon: Duration::from_secs(10 * 86_400),
             probability,
         };
-        let bearing = "drum_bearing/wear";
+        let bearing = "drum_bearing";
         // Came true; came to nothing; open at the end, whether it has come true already or not.
         let words = [
             expected(bearing, 12, 1.0),
             expected(bearing, 2, 0.0),
-            expected("drain_pump/blocked", 18, 0.9),
+            expected("drain_pump", 18, 0.9),
             expected(bearing, 15, 1.0),
         ];
-        assert_eq!(calibration(&words, &planted(), day(22)), (Some(0.0), 2));
-        let (error, count) = calibration(&[expected(bearing, 2, 1.0)], &planted(), day(22));
-        assert_eq!((error, count), (Some(1.0), 1));
+        let known = Calibration { error: Some(0.0), cases: 2, failing: 1, expected: 1.0 };
+        assert_eq!(calibration(&words, &planted(), day(22)), known);
+        let wrong = calibration(&[expected(bearing, 2, 1.0)], &planted(), day(22));
+        assert_eq!((wrong.error, wrong.cases, wrong.failing), (Some(1.0), 1, 0));
+        // It stands failed from day 20 on; as new on day 23 nothing is the matter with it.
+        let after = |at| calibration(&[expected(bearing, at, 0.0)], &planted(), day(40));
+        assert_eq!(after(21).cases, 0);
+        let mut mended = planted();
+        mended[0].mended = Some(day(23));
+        let after = calibration(&[expected(bearing, 24, 0.0)], &mended, day(40));
+        assert_eq!((after.error, after.cases, after.failing), (Some(0.0), 1, 0));
+        // Mended on day 18, before it would have failed: a word of day 17 was right, one of day 19 is not.
+        mended[0].mended = Some(day(18));
+        let of = |at| calibration(&[expected(bearing, at, 1.0)], &mended, day(40)).failing;
+        assert_eq!((of(17), of(19)), (1, 0));
     }
 }

@@ -30,7 +30,12 @@ use schemas::{
     time::{Clock, span},
     topic::{Channel, Topic},
 };
-use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::{
     connection::Connection,
@@ -82,7 +87,7 @@ pub struct Options {
     /// Unacknowledged messages per connection at most.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     window: u16,
-    /// How long to send.
+    /// How long to send; an interrupt ends it earlier, and what is unanswered is still waited for.
     #[arg(long = "for", default_value = "30s", value_parser = span::parse)]
     lasting: Duration,
     /// Also ends after so many messages.
@@ -186,15 +191,23 @@ async fn send(options: &Options, broker: Broker, clock: &dyn Clock) -> anyhow::R
     let start = Instant::now();
     let end = start + lasting;
     let share = options.messages.map(|messages| messages.div_ceil(u64::from(connections)));
+    let (stop, ended) = watch::channel(None);
+    let stopped = AbortOnDropHandle::new(tokio::spawn(async move {
+        match crate::cli::stop_signal().await {
+            Ok(()) => drop(stop.send(Some(Instant::now()))),
+            Err(error) => tracing::warn!(%error, "an interrupt will end this without a report"),
+        }
+    }));
     let mut sending = JoinSet::new();
     for (index, connection) in ready {
-        let pace = Pace::new(rate, connections, index, start, end, share);
+        let pace = Pace::new(rate, connections, index, start, end, share, ended.clone());
         sending.spawn(connection.run(pace, options.patience));
     }
     let mut tally = Tally::default();
     while let Some(told) = sending.join_next().await {
         tally.add(told??);
     }
+    drop(stopped);
     Ok(Report::new(options, devices, start, tally))
 }
 

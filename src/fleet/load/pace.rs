@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
+
+/// How often a connection that has nothing to say looks whether the load was ended.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the pace says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub(super) enum Due {
 pub(super) struct Pace {
     start: Instant,
     end: Instant,
+    /// When it was ended before its time.
+    ended: watch::Receiver<Option<Instant>>,
     /// From one message to the next; none as fast as it goes.
     interval: Option<Interval>,
     most: u64,
@@ -46,12 +51,17 @@ impl Pace {
         start: Instant,
         end: Instant,
         most: Option<u64>,
+        ended: watch::Receiver<Option<Instant>>,
     ) -> Self {
         let interval = rate.map(|rate| match rate > 0.0 {
             true => Interval::Every { offset: f64::from(index) / rate, seconds: f64::from(connections) / rate },
             false => Interval::Never,
         });
-        Self { start, end, interval, most: most.unwrap_or(u64::MAX), begun: 0 }
+        Self { start, end, ended, interval, most: most.unwrap_or(u64::MAX), begun: 0 }
+    }
+
+    fn end(&self) -> Instant {
+        self.ended.borrow().map_or(self.end, |ended| ended.min(self.end))
     }
 
     fn due(&self, number: u64) -> Option<Instant> {
@@ -65,15 +75,16 @@ impl Pace {
 
     /// Asks for a message; one that is due is taken.
     pub(super) fn next(&mut self, now: Instant) -> Due {
-        if now >= self.end || self.begun >= self.most {
+        let end = self.end();
+        if now >= end || self.begun >= self.most {
             return Due::Over;
         }
         if let Some(Interval::Never) = self.interval {
-            return Due::At(self.end);
+            return Due::At(end.min(now + LOOK));
         }
         let due = self.due(self.begun).unwrap_or(now);
         if due > now {
-            return Due::At(due.min(self.end));
+            return Due::At(due.min(end));
         }
         self.begun += 1;
         Due::Since(due)
@@ -81,8 +92,9 @@ impl Pace {
 
     /// Messages that were due before the end and never begun.
     pub(super) fn missed(&self) -> u64 {
+        let end = self.end();
         let mut missed = 0;
-        while self.begun + missed < self.most && self.due(self.begun + missed).is_some_and(|due| due < self.end) {
+        while self.begun + missed < self.most && self.due(self.begun + missed).is_some_and(|due| due < end) {
             missed += 1;
         }
         missed

@@ -59,12 +59,32 @@ fn the_same_seed_says_the_same() {
     assert_eq!(said(speaker(Form::Columns, 10)), said(speaker(Form::Columns, 10)));
 }
 
+/// Nobody ends it early.
+fn on() -> tokio::sync::watch::Receiver<Option<Instant>> {
+    tokio::sync::watch::channel(None).1
+}
+
+#[test]
+fn a_load_that_is_ended_early_misses_only_what_was_due_by_then() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let (end, ended) = tokio::sync::watch::channel(None);
+    let mut pace = Pace::new(Some(100.0), 1, 0, start, ms(60_000), None, ended.clone());
+    assert_eq!(pace.next(start), Due::Since(start));
+    let mut silent = Pace::new(Some(0.0), 1, 0, start, ms(60_000), None, ended);
+    assert_eq!(silent.next(start), Due::At(ms(1000)), "looks again");
+    end.send(Some(ms(35))).unwrap();
+    assert_eq!(pace.next(ms(35)), Due::Over);
+    assert_eq!(silent.next(ms(35)), Due::Over);
+    assert_eq!(pace.missed(), 3, "those of 10, 20 and 30 ms");
+}
+
 #[test]
 fn at_a_rate_each_message_is_due_at_its_own_moment_however_late_it_is() {
     let start = Instant::now();
     let ms = |ms| start + Duration::from_millis(ms);
     // Two connections at 100 per second: each every 20 ms, the second 10 ms later.
-    let mut pace = Pace::new(Some(100.0), 2, 1, start, ms(100), None);
+    let mut pace = Pace::new(Some(100.0), 2, 1, start, ms(100), None, on());
     assert_eq!(pace.next(start), Due::At(ms(10)));
     assert_eq!(pace.next(ms(10)), Due::Since(ms(10)));
     assert_eq!(pace.next(ms(10)), Due::At(ms(30)));
@@ -80,17 +100,17 @@ fn at_a_rate_each_message_is_due_at_its_own_moment_however_late_it_is() {
 fn without_a_rate_a_message_is_due_when_asked_for() {
     let start = Instant::now();
     let end = start + Duration::from_secs(1);
-    let mut pace = Pace::new(None, 2, 0, start, end, Some(2));
+    let mut pace = Pace::new(None, 2, 0, start, end, Some(2), on());
     assert_eq!(pace.next(start), Due::Since(start));
     assert_eq!(pace.next(start), Due::Since(start));
     assert_eq!(pace.next(start), Due::Over);
-    assert_eq!(Pace::new(Some(0.0), 2, 0, start, end, None).next(start), Due::At(end));
+    assert_eq!(Pace::new(Some(0.0), 2, 0, start, end, None, on()).next(start), Due::At(end));
 }
 
 #[test]
 fn what_was_unanswered_is_sent_again_and_counted_once() {
     let start = Instant::now();
-    let pace = Pace::new(None, 1, 0, start, start + Duration::from_secs(600), Some(4));
+    let pace = Pace::new(None, 1, 0, start, start + Duration::from_secs(600), Some(4), on());
     let mut outbox = Outbox::new(pace, vec![speaker(Form::Json, 1)]);
     let said = |outbox: &mut Outbox| match outbox.next() {
         Next::Publish { ticket, payload, .. } => Some((ticket, payload)),

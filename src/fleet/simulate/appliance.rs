@@ -151,7 +151,11 @@ impl Appliance {
         let repair = self.planted.failure.plus(REPAIR);
         if at >= repair {
             let next = Planted::draw(&self.kind, &self.device_id, at, false, &mut self.fault_rng);
-            let before = std::mem::replace(&mut self.planted, next);
+            let mut before = std::mem::replace(&mut self.planted, next);
+            before.mended = Some(repair);
+            if let Some(last) = self.history.last_mut() {
+                last.mended = before.mended;
+            }
             self.history.push(self.planted.clone());
             self.repaired.push((repair, before));
             self.code_told = false;

@@ -98,9 +98,21 @@ pub struct Planted {
     pub level: f64,
     /// The code the device reports when it fails, if it notices.
     pub code: Option<&'static str>,
+    /// When somebody mended it; none as long as nobody did.
+    pub mended: Option<Instant>,
 }
 
 impl Planted {
+    /// Whether the component stands failed: nobody has mended it yet.
+    pub fn stands_failed(&self, at: Instant) -> bool {
+        self.failure <= at && self.mended.is_none_or(|mended| mended > at)
+    }
+
+    /// Whether it fails after `at` and by `until`, if nobody comes before.
+    pub fn fails_within(&self, at: Instant, until: Instant) -> bool {
+        self.failure > at && self.failure <= until && self.mended.is_none_or(|mended| mended > at)
+    }
+
     /// 0 before the onset, `level` at the failure, a little more after it.
     pub fn wear(&self, at: Instant) -> f64 {
         if self.course == Course::Sudden || at <= self.onset {
@@ -133,13 +145,15 @@ impl Planted {
                 curve,
                 level,
                 code: Some(code),
+                mended: None,
             };
         }
         let (key, code) = kind.wear[which % kind.wear.len()];
         let lasts = DAY.mul_f64(wear_days);
         let onset = if first && worn_already { from.minus(lasts.mul_f64(gone)) } else { from.plus(whole) };
         let failure = onset.plus(lasts).max(from.plus(SOONEST));
-        Self { device_id, fault_key: fault_key(key), course: Course::Wear, onset, failure, curve, level, code }
+        let (fault_key, course) = (fault_key(key), Course::Wear);
+        Self { device_id, fault_key, course, onset, failure, curve, level, code, mended: None }
     }
 }
 

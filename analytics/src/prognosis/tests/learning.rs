@@ -1,6 +1,6 @@
 //! From the tables to a champion.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, num::NonZeroUsize};
 
 use schemas::time::Instant;
 
@@ -86,7 +86,9 @@ async fn a_backtest_foretells_what_wears_and_costs_less_than_waiting() {
     let settings = Settings::default();
     let history = History::gather(&fleet.tables(), &profile(), Known::Arrival, None, &settings).await.unwrap().unwrap();
     let from = begin().plus(DAY * 30);
-    let replay = backtest::replay(&history, from, &settings).unwrap();
+    let replay = backtest::replay(&history, from, NonZeroUsize::MIN, &settings).unwrap();
+    let abreast = backtest::replay(&history, from, NonZeroUsize::new(3).unwrap(), &settings).unwrap();
+    assert_eq!((&replay.tickets, &replay.said), (&abreast.tickets, &abreast.said), "threads change nothing");
     let failures: Vec<Failure> = history
         .failures()
         .map(|(device, component, at)| Failure { device_id: device.into(), fault_key: Some(component.into()), at })

@@ -22,7 +22,7 @@ use foresight::measure::interval::{garwood, wilson};
 const LEVEL: f64 = 0.95;
 
 /// Above this a 64-bit float no longer tells neighbours apart, and a count is not one.
-const MOST_EVENTS: f64 = 9_007_199_254_740_992.0;
+pub(super) const MOST_EVENTS: f64 = 9_007_199_254_740_992.0;
 
 static LIMITS: LazyLock<Fields> = LazyLock::new(|| {
     Fields::from(vec![Field::new("lower", DataType::Float64, true), Field::new("upper", DataType::Float64, true)])

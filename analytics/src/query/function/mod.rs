@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `bucket` | start of the time bucket |
 //! | `counter` | from one reading to the next: difference, increase, rate |
+//! | `growth` | whether a rate is greater than it was |
 //! | `histogram` | counts in equally wide buckets |
 //! | `interval` | limits of a rate and of a share |
 //! | `lifetime` | fitted laws and survival curves |
@@ -16,6 +17,7 @@
 
 mod bucket;
 mod counter;
+mod growth;
 mod histogram;
 mod interval;
 mod lifetime;
@@ -30,6 +32,7 @@ use datafusion::{
 /// Makes the functions known to sessions made from this state.
 pub(super) fn register(state: &mut dyn FunctionRegistry) -> Result<()> {
     state.register_udf(ScalarUDF::from(bucket::TimeBucket::new()).into())?;
+    state.register_udf(ScalarUDF::from(growth::PoissonTest::new()).into())?;
     for function in interval::all() {
         state.register_udf(ScalarUDF::from(function).into())?;
     }

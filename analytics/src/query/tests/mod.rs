@@ -6,6 +6,7 @@ mod isolation;
 mod limits;
 mod prepared;
 mod statements;
+mod trends;
 
 use std::{
     collections::BTreeMap,

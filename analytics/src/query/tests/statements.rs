@@ -77,8 +77,8 @@ async fn statements_that_read_run() {
         ("select * from fault limit 0", ""),
         ("from fault select count(*)", "3"),
         ("show tables", "fault"),
-        ("describe fault", "tenant|Utf8|NO"),
-        ("show columns from fault", "forewarn|public|fault|tenant|Utf8|NO"),
+        ("describe fault", "tenant|Utf8View|NO"),
+        ("show columns from fault", "forewarn|public|fault|tenant|Utf8View|NO"),
         ("select value from generate_series(1, 3)", "1"),
         ("select count(*) from fault tablesample system (100)", "3"),
     ] {

@@ -14,6 +14,7 @@ use super::super::{Channel, Entry, Subject, Ticket, TicketType};
 use crate::{
     advisory, alarm, appointment, device,
     idempotency::{self, Answer, Key, Known},
+    self_test,
     store::write,
 };
 
@@ -134,6 +135,8 @@ pub struct Whole {
     pub history: Vec<Entry>,
     /// Oldest first.
     pub appointments: Vec<appointment::Appointment>,
+    /// Oldest first.
+    pub self_tests: Vec<self_test::SelfTest>,
 }
 
 /// The most alarms and the most advisories shown with a ticket; `/v1/alarms?ticket_id=` and `/v1/advisories?ticket_id=`
@@ -150,8 +153,10 @@ pub async fn whole(pool: &SqlitePool, tenant: &TenantId, ticket_id: &str) -> Res
         alarm::store::Filter { ticket_id: Some(ticket_id.to_owned()), limit: ALARMS_MAX, ..Default::default() };
     let advisories =
         advisory::store::Filter { ticket_id: Some(ticket_id.to_owned()), limit: ALARMS_MAX, ..Default::default() };
+    let self_tests = self_test::store::of_ticket(&mut tx, &ticket).await?;
     Ok(Some(Whole {
         ticket,
+        self_tests,
         alarms: alarm::store::list(&mut *tx, tenant, &filter).await?,
         advisories: advisory::store::list(&mut *tx, tenant, &advisories).await?,
         history: super::history(&mut tx, ticket_id).await?,

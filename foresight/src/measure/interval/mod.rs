@@ -134,7 +134,7 @@ fn gamma_shares(shape: f64, x: f64) -> (f64, f64) {
 }
 
 /// Log of the gamma function for `x >= 1`.
-fn ln_gamma(x: f64) -> f64 {
+pub(super) fn ln_gamma(x: f64) -> f64 {
     let x = x - 1.0;
     let tail: f64 = LANCZOS.iter().enumerate().skip(1).map(|(place, part)| part / (x + place as f64)).sum();
     let t = x + 7.5;

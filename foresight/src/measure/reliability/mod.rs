@@ -59,3 +59,15 @@ pub fn calibration_error(said: &[f64], events: &[bool], bins: usize) -> Option<f
     let sum: f64 = table.iter().map(|bin| bin.cases as f64 * (bin.said - bin.came).abs()).sum();
     (!table.is_empty()).then(|| sum / said.len() as f64)
 }
+
+/// The calibration error that chance alone gives to probabilities that are right, where only one in `alike` cases is
+/// independent of the others (the days of one horizon of one device speak of the same failure): per bin the mean
+/// distance of a share of so many draws from its expectation, `sqrt(2 p (1 - p) / (pi n))`. Nothing without cases.
+pub fn chance_error(said: &[f64], bins: usize, alike: f64) -> Option<f64> {
+    let table = reliability(said, &vec![false; said.len()], bins);
+    let one = |bin: &Bin| {
+        let independent = (bin.cases as f64 / alike.max(1.0)).max(1.0);
+        bin.cases as f64 * (2.0 * bin.said * (1.0 - bin.said) / (std::f64::consts::PI * independent)).sqrt()
+    };
+    (!table.is_empty()).then(|| table.iter().map(one).sum::<f64>() / said.len() as f64)
+}

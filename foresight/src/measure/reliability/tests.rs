@@ -22,6 +22,22 @@ fn honest_probabilities_have_a_small_error_and_doubled_ones_a_large() {
 }
 
 #[test]
+fn right_probabilities_are_off_by_what_chance_gives() {
+    // Each case stands 14 times, as the days of a horizon do.
+    let (mut errors, mut by_chance) = (0.0, 0.0);
+    for seed in 0..40 {
+        let (said, events) = honest(200, seed);
+        let said: Vec<f64> = said.iter().flat_map(|said| [*said; 14]).collect();
+        let events: Vec<bool> = events.iter().flat_map(|event| [*event; 14]).collect();
+        errors += calibration_error(&said, &events, 10).unwrap() / 40.0;
+        by_chance += chance_error(&said, 10, 14.0).unwrap() / 40.0;
+    }
+    assert!((errors / by_chance - 1.0).abs() < 0.15, "{errors} against {by_chance}");
+    assert!(chance_error(&[0.3; 100_000], 10, 1.0).unwrap() < 0.005, "many cases leave little to chance");
+    assert_eq!(chance_error(&[], 10, 1.0), None);
+}
+
+#[test]
 fn known_values() {
     let (said, events) = ([0.0, 0.5, 0.5, 1.0], [false, false, true, true]);
     assert_eq!(brier(&said, &events), Some(0.125));
