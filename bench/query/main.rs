@@ -64,6 +64,9 @@ enum Command {
         minutes: i64,
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Keeps no rollups: for what they cost.
+        #[arg(long)]
+        raw: bool,
     },
     /// Answers `{"sql": "…", "to": "FILE"}` with `{"seconds": …, "rows": …}`; the rows go to the file as an Arrow stream.
     Answer {
@@ -71,6 +74,9 @@ enum Command {
         data: PathBuf,
         #[arg(long, default_value_t = 2)]
         threads: usize,
+        /// Rollups do not answer for telemetry.
+        #[arg(long)]
+        raw: bool,
         /// For all queries together; one of them has the eighth part.
         #[arg(long, default_value_t = 8 << 30)]
         memory_bytes: usize,
@@ -80,11 +86,13 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match Cli::parse().command {
-        Command::Generate { data, rows, devices, minutes, seed } => {
+        Command::Generate { data, rows, devices, minutes, seed, raw } => {
             let fleet = Fleet { devices, step_micros: minutes * 60_000_000, seed };
-            runtime.block_on(generate(&data, rows, fleet))
+            runtime.block_on(generate(&data, rows, fleet, !raw))
         }
-        Command::Answer { data, threads, memory_bytes } => runtime.block_on(answer(&data, threads, memory_bytes)),
+        Command::Answer { data, threads, raw, memory_bytes } => {
+            runtime.block_on(answer(&data, threads, !raw, memory_bytes))
+        }
     }
 }
 
@@ -186,13 +194,18 @@ impl Cursor for Nobody {
     fn advance(&self, _to: LogOffset) {}
 }
 
-async fn generate(data: &Path, rows: u64, fleet: Fleet) -> anyhow::Result<()> {
-    let profiles = Profiles::builtin();
-    let profile = profiles.iter().find(|profile| profile.name.as_str() == PROFILE).context("no such profile")?.clone();
+async fn generate(data: &Path, rows: u64, fleet: Fleet, rollups: bool) -> anyhow::Result<()> {
+    let mut profiles = Profiles::builtin();
+    let known = profiles.iter().find(|profile| profile.name.as_str() == PROFILE);
+    let mut profile = Profile::clone(known.context("no such profile")?);
+    // By its cadence the lake chooses which rollups are worth their room.
+    profile.cadence = std::time::Duration::from_micros(fleet.step_micros.unsigned_abs());
+    profiles.insert(profile.clone());
     let table = TableName::Telemetry(profile.name.clone());
     let schema = table::telemetry(&profile);
     let mut registry = Registry::default();
-    let lake = ingest::lake::Lake::open(&data.join("lake"), &profiles, Default::default(), &mut registry).await?;
+    let settings = ingest::lake::Settings { rollups, ..Default::default() };
+    let lake = ingest::lake::Lake::open(&data.join("lake"), &profiles, settings, &mut registry).await?;
     let (to, chunks) = tokio::sync::mpsc::channel(AHEAD);
     let task = tokio::spawn(lake.run(Feed { chunks, cursor: Arc::new(Nobody) }, Default::default()));
     let ids = (0..fleet.devices).map(|device| format!("wm-{device:06}"));
@@ -230,10 +243,11 @@ struct Asked {
     to: Option<PathBuf>,
 }
 
-async fn answer(data: &Path, threads: usize, memory_bytes: usize) -> anyhow::Result<()> {
+async fn answer(data: &Path, threads: usize, rollups: bool, memory_bytes: usize) -> anyhow::Result<()> {
     let tables = Arc::new(analytics::query::ColdTables::open(&data.join("lake")).await?);
     let settings = analytics::query::Settings {
         threads,
+        rollups,
         memory_bytes,
         max_rows: usize::MAX,
         timeout: std::time::Duration::from_secs(600),

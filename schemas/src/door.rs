@@ -195,6 +195,9 @@ pub struct TableSnapshot {
     pub schema: SchemaRef,
     /// Rows that are durable in the log and not yet in that version.
     pub hot: Vec<RecordBatch>,
+    /// Of a rollup: telemetry rows that are neither in `hot` nor in that version, and belong to it
+    /// ([`crate::rollup::singles`]).
+    pub raw: Vec<RecordBatch>,
 }
 
 /// The tables, for whoever queries.

@@ -1,8 +1,8 @@
-//! The tables that hold telemetry by the minute, hour and day.
+//! The tables that hold telemetry by the minute, hour and day, and altogether.
 //!
-//! In: a telemetry table's schema. Out: the schema of its rollups, and the names of their columns. Promise: a row is an
-//! increment: rows with equal keys add up to one, in any order, so a late row of a device is one row more. Never: a
-//! column of one metric that has the name of another's.
+//! In: a telemetry table's schema. Out: the schema of its rollups, the names of their columns, and telemetry rows as rows
+//! of a rollup. Promise: a row is an increment: rows with equal keys add up to one, in any order, so a late row of a
+//! device is one row more. Never: a column of one metric that has the name of another's.
 //!
 //! ```
 //! use schemas::rollup::{Measure, Span};
@@ -11,17 +11,36 @@
 //! assert_eq!(Measure::of("power_w_last_time"), Some(("power_w", Measure::LastTime)));
 //! ```
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::{
+    array::{
+        Array as _, ArrayRef, AsArray as _, Float64Array, Int64Array, RecordBatch, RecordBatchOptions,
+        TimestampMicrosecondArray, new_null_array,
+    },
+    compute::{cast, is_not_null},
+    datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimestampMicrosecondType},
+    error::ArrowError,
+};
 
 use crate::{
     id::IdError,
     table::{PARTITION, TELEMETRY_COLUMNS, instant},
 };
 
-/// The columns by which rows of a rollup belong together; `event_time` is the start of the bucket, and tells `date`.
-pub const KEYS: [&str; 4] = ["tenant", "device_id", "firmware", "event_time"];
+/// The columns by which rows of a rollup belong together, in the order of the rows; `event_time` is the start of the
+/// bucket, and tells `date`.
+pub const KEYS: [&str; 4] = ["tenant", "device_id", "event_time", "firmware"];
+
+/// What has a least and a greatest value beside the metrics: when the rows of a bucket were measured.
+const TIME: &str = "event_time";
+
+/// Readings that a bucket has to hold, at a profile's cadence, for its rollup to be kept: a row of a rollup is about five
+/// times as wide as a reading, so that with fewer it takes more room than what it sums up.
+const WORTH: u32 = 6;
+
+/// Microseconds of a day.
+const DAY: i64 = 86_400_000_000;
 
 /// How many telemetry rows a row stands for, whether they had a metric or not.
 pub const ROWS: &str = "rows";
@@ -35,25 +54,34 @@ pub enum Span {
     Hour,
     /// One day.
     Day,
+    /// All time: one bucket, at 1970.
+    All,
 }
 
 impl Span {
     /// From the finest.
-    pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
+    pub const ALL: [Self; 4] = [Self::Minute, Self::Hour, Self::Day, Self::All];
 
-    /// Its length in microseconds.
-    pub fn micros(self) -> i64 {
-        1_000_000
-            * match self {
-                Self::Minute => 60,
-                Self::Hour => 3600,
-                Self::Day => 86_400,
-            }
+    /// The spans by which telemetry of this cadence is worth summing up.
+    pub fn worth(cadence: Duration) -> impl Iterator<Item = Self> {
+        let holds = move |micros: i64| u128::from(WORTH) * cadence.as_micros() <= micros.unsigned_abs().into();
+        Self::ALL.into_iter().filter(move |span| span.micros().is_none_or(holds))
+    }
+
+    /// Its length in microseconds, if it has one.
+    pub fn micros(self) -> Option<i64> {
+        let seconds = match self {
+            Self::Minute => 60,
+            Self::Hour => 3600,
+            Self::Day => 86_400,
+            Self::All => return None,
+        };
+        Some(1_000_000 * seconds)
     }
 
     /// The start of the bucket of an instant, both in microseconds since 1970.
     pub fn start(self, micros: i64) -> i64 {
-        micros.saturating_sub(micros.rem_euclid(self.micros()))
+        self.micros().map_or(0, |width| micros.saturating_sub(micros.rem_euclid(width)))
     }
 }
 
@@ -63,6 +91,7 @@ impl fmt::Display for Span {
             Self::Minute => "1m",
             Self::Hour => "1h",
             Self::Day => "1d",
+            Self::All => "all",
         })
     }
 }
@@ -73,7 +102,7 @@ impl FromStr for Span {
         Self::ALL.into_iter().find(|span| span.to_string() == text).ok_or_else(|| IdError {
             kind: "span",
             text: text.chars().take(200).collect(),
-            rule: "1m, 1h or 1d",
+            rule: "1m, 1h, 1d or all",
         })
     }
 }
@@ -89,7 +118,8 @@ pub enum Measure {
     Max,
     /// The sum; of a boolean, how often it was true. Whole numbers wrap around as DataFusion's `sum` does.
     Sum,
-    /// The sum of the squares, for the variance.
+    /// The sum of the squared distances from the row's own mean, for the variance: unlike the sum of the squares it
+    /// loses no digits where the mean is far from zero.
     SumSquares,
     /// The value with the greatest event time; of several at that time the greatest.
     Last,
@@ -120,7 +150,7 @@ impl Measure {
         format!("{metric}{}", self.ending())
     }
 
-    /// Metric and measure of a column; none for [`KEYS`], [`ROWS`] and `date`.
+    /// Metric and measure of a column, `event_time` among the metrics; none for [`KEYS`], [`ROWS`] and `date`.
     pub fn of(column: &str) -> Option<(&str, Self)> {
         if KEYS.contains(&column) {
             return None;
@@ -143,7 +173,8 @@ impl Measure {
     }
 }
 
-/// The rollup of a telemetry table, whatever its span: [`KEYS`], [`ROWS`], the measures of each metric, `date`.
+/// The rollup of a telemetry table, whatever its span: [`KEYS`], [`ROWS`], the least and the greatest event time, the
+/// measures of each metric, `date`.
 pub fn schema(telemetry: &Schema) -> SchemaRef {
     let mut fields = vec![
         Field::new("tenant", DataType::Utf8, false),
@@ -151,6 +182,8 @@ pub fn schema(telemetry: &Schema) -> SchemaRef {
         Field::new("firmware", DataType::Utf8, true),
         Field::new("event_time", instant(), false),
         Field::new(ROWS, DataType::Int64, false),
+        Field::new(Measure::Min.column(TIME), instant(), false),
+        Field::new(Measure::Max.column(TIME), instant(), false),
     ];
     for metric in telemetry.fields().iter().filter(|field| !TELEMETRY_COLUMNS.contains(&field.name().as_str())) {
         let measured = Measure::ALL.into_iter().filter_map(|measure| {
@@ -161,6 +194,62 @@ pub fn schema(telemetry: &Schema) -> SchemaRef {
     }
     fields.push(Field::new(PARTITION, DataType::Date32, false));
     Arc::new(Schema::new(fields))
+}
+
+/// Telemetry rows as rows of a rollup, each of them an increment of its own; of the rollup's columns only these. A metric
+/// that the rows lack is null.
+pub fn singles<'a>(
+    rows: &RecordBatch,
+    columns: impl IntoIterator<Item = &'a str>,
+    span: Span,
+) -> Result<RecordBatch, ArrowError> {
+    let lacks = |name: &str| ArrowError::SchemaError(format!("rows for a rollup have no column {name}"));
+    let times = rows.column_by_name(TIME).ok_or_else(|| lacks(TIME))?;
+    let instants = times.as_primitive_opt::<TimestampMicrosecondType>();
+    let instants = instants.ok_or_else(|| ArrowError::SchemaError("event_time is not in microseconds".to_owned()))?;
+    let (mut fields, mut arrays) = (Vec::new(), Vec::<ArrayRef>::new());
+    for name in columns {
+        let (array, nullable): (ArrayRef, bool) = match (name, Measure::of(name)) {
+            (TIME, _) => {
+                let starts: TimestampMicrosecondArray = instants.unary(|micros| span.start(micros));
+                (Arc::new(starts.with_timezone("UTC")), false)
+            }
+            (PARTITION, _) => {
+                // A day of the calendar has no more than 32 bits: 64 bits of microseconds are fewer days.
+                let date = |micros| span.start(micros).div_euclid(DAY) as i32;
+                (Arc::new(instants.unary::<_, Date32Type>(date)), false)
+            }
+            (ROWS, _) => (Arc::new(Int64Array::from_value(1, rows.num_rows())), false),
+            (_, Some((TIME, _))) => (Arc::clone(times), false),
+            (_, Some((metric, measure))) => {
+                let Some(values) = rows.column_by_name(metric) else { continue };
+                let (one, wanted) = (single(values, measure, instants)?, measure.r#type(values.data_type()));
+                if wanted.as_ref() != Some(one.data_type()) {
+                    return Err(ArrowError::SchemaError(format!("a {} has no {name}", values.data_type())));
+                }
+                (one, true)
+            }
+            (key, None) => (Arc::clone(rows.column_by_name(key).ok_or_else(|| lacks(key))?), key == "firmware"),
+        };
+        fields.push(Field::new(name, array.data_type().clone(), nullable));
+        arrays.push(array);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+}
+
+/// A measure of each value alone.
+fn single(values: &ArrayRef, measure: Measure, times: &TimestampMicrosecondArray) -> Result<ArrayRef, ArrowError> {
+    Ok(match measure {
+        Measure::Count => cast(&is_not_null(values)?, &DataType::Int64)?,
+        Measure::Sum if *values.data_type() == DataType::Boolean => cast(values, &DataType::Int64)?,
+        Measure::Min | Measure::Max | Measure::Sum | Measure::Last => Arc::clone(values),
+        Measure::SumSquares if values.null_count() == values.len() => new_null_array(&DataType::Float64, values.len()),
+        Measure::SumSquares => Arc::new(Float64Array::new(vec![0.0; values.len()].into(), values.nulls().cloned())),
+        Measure::LastTime => Arc::new(
+            TimestampMicrosecondArray::new(times.values().clone(), values.nulls().cloned()).with_timezone("UTC"),
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -183,6 +272,15 @@ mod tests {
         for (micros, hour) in [(0, 0), (3_600_000_000, 3_600_000_000), (-1, -3_600_000_000), (3_599_999_999, 0)] {
             assert_eq!(Span::Hour.start(micros), hour);
         }
+    }
+
+    #[test]
+    fn a_rollup_is_kept_where_its_buckets_hold_some_readings() {
+        let kept = |seconds| Vec::from_iter(Span::worth(Duration::from_secs(seconds)).map(|span| span.to_string()));
+        assert_eq!(kept(10), ["1m", "1h", "1d", "all"]);
+        assert_eq!(kept(11), ["1h", "1d", "all"]);
+        assert_eq!(kept(3600), ["1d", "all"]);
+        assert_eq!(kept(86_400), ["all"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use crate::{
     id::{IdError, ProfileName},
     profile::{MetricType, Profile},
+    rollup::Span,
 };
 
 /// The columns that every telemetry table has beside its metrics.
@@ -24,6 +25,8 @@ pub const PARTITION: &str = "date";
 pub enum TableName {
     /// Wide rows, one column per metric of the profile.
     Telemetry(ProfileName),
+    /// The same summed up by device, firmware and span ([`crate::rollup`]).
+    Rollup(Span, ProfileName),
     /// Fault codes with freeze frame.
     Fault,
     /// Births and deaths.
@@ -60,6 +63,7 @@ impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Telemetry(profile) => write!(f, "telemetry_{profile}"),
+            Self::Rollup(span, profile) => write!(f, "rollup_{span}_{profile}"),
             Self::Fault => f.write_str("fault"),
             Self::Status => f.write_str("status"),
             Self::Reply => f.write_str("reply"),
@@ -78,10 +82,13 @@ impl FromStr for TableName {
         if let Some(profile) = text.strip_prefix("telemetry_") {
             return Ok(Self::Telemetry(profile.parse()?));
         }
+        if let Some((span, profile)) = text.strip_prefix("rollup_").and_then(|rest| rest.split_once('_')) {
+            return Ok(Self::Rollup(span.parse()?, profile.parse()?));
+        }
         Self::FIXED.into_iter().find(|table| table.to_string() == text).ok_or_else(|| IdError {
             kind: "table",
             text: text.chars().take(200).collect(),
-            rule: "telemetry_{profile}, fault, status, reply, dead_letter, alarm, advisory, outcome or ledger",
+            rule: "telemetry_{profile}, rollup_{span}_{profile}, fault, status, reply, dead_letter, alarm, advisory, outcome or ledger",
         })
     }
 }
@@ -133,12 +140,12 @@ pub fn telemetry(profile: &Profile) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The schema of a table that does not depend on a profile; none for telemetry.
+/// The schema of a table that does not depend on a profile; none for telemetry and its rollups.
 pub fn fixed(table: &TableName) -> Option<SchemaRef> {
     let text = || DataType::Utf8;
     let mut fields = vec![required("tenant", text())];
     match table {
-        TableName::Telemetry(_) => return None,
+        TableName::Telemetry(_) | TableName::Rollup(..) => return None,
         TableName::Fault => fields.extend([
             required("device_id", text()),
             required("profile", text()),
@@ -265,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_table_name_prints_what_it_parsed() {
-        for text in ["telemetry_disk_drive", "dead_letter"] {
+        for text in ["telemetry_disk_drive", "rollup_1h_disk_drive", "rollup_all_pump", "dead_letter"] {
             assert_eq!(text.parse::<TableName>().unwrap().to_string(), text);
         }
         for table in TableName::FIXED {

@@ -1,11 +1,19 @@
-//! `forewarn maintain`: merges files, drops what is past its time, deletes what no version needs, once and by hand.
+//! `forewarn maintain`: makes rollups that lack rows, merges files, drops what is past its time, deletes what no version
+//! needs, once and by hand.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use ingest::lake::maintain::{Maintainer, Settings};
-use schemas::time::{Clock, SystemClock};
+use ingest::lake::{
+    Lake,
+    maintain::{Maintainer, Settings},
+};
+use prometheus_client::registry::Registry;
+use schemas::{
+    profile::Profiles,
+    time::{Clock, SystemClock},
+};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +35,15 @@ impl Maintain {
         // Nobody else uses the disk, and nobody appends: as fast as it goes, and every day that is over.
         let maintain = Settings { bytes_per_second: u64::MAX, settle: Duration::ZERO, ..settings.maintain };
         let mut maintainer = Maintainer::offline(&settings.data.join("lake"), maintain, settings.retention)?;
+        if settings.lake.rollups {
+            let mut profiles = Profiles::builtin();
+            if let Some(folder) = &settings.profiles {
+                profiles = profiles.with_folder(folder)?;
+            }
+            // Opening makes the rollups that lack rows, once.
+            let (root, mut registry) = (settings.data.join("lake"), Registry::default());
+            drop(Lake::open(&root, &profiles, settings.lake, &mut registry).await.context("open the tables")?);
+        }
         let (mut tables, mut failure) = (Map::new(), None);
         for (table, done) in maintainer.round(SystemClock.now(), &CancellationToken::new()).await {
             match done {

@@ -152,6 +152,7 @@ impl Settings {
         };
         let (ms, s, h) = (Duration::from_millis, Duration::from_secs, |h: u64| Duration::from_secs(h * 3600));
         span("lake.commit_interval", self.lake.commit_interval, ms(100), h(1));
+        span("lake.rollup_interval", self.lake.rollup_interval, ms(100), h(1));
         span("pipeline.checkpoint_interval", self.pipeline.checkpoint_interval, ms(100), h(1));
         span("pipeline.future_tolerance", self.pipeline.future_tolerance, s(0), h(24 * 366));
         span("detect.checkpoint_interval", self.detect.checkpoint_interval, ms(100), h(1));

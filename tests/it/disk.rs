@@ -65,7 +65,7 @@ async fn ready(server: &Server) {
 /// Small segments, so that they are rolled and given back often.
 fn settings(folder: &Path) -> PathBuf {
     let path = folder.join("forewarn.toml");
-    let text = "[log]\nsegment_bytes = 1048576\nmax_bytes = 1073741824\n[lake]\ncommit_interval = \"500ms\"\n\
+    let text = "[log]\nsegment_bytes = 1048576\nmax_bytes = 1073741824\n[lake]\nrollups = false\ncommit_interval = \"500ms\"\n\
                 [pipeline]\ncheckpoint_interval = \"500ms\"\n[detect]\ncheckpoint_interval = \"500ms\"\n";
     fs::write(&path, text).unwrap();
     path
@@ -143,7 +143,7 @@ async fn a_full_disk_is_drained_with_the_logs_reserve_which_is_made_again() {
     let config = folder.path().join("forewarn.toml");
     let text = format!(
         "[log]\nsegment_bytes = 1048576\nmax_bytes = 1073741824\nreserve_bytes = {RESERVE}\n\
-         [lake]\ncommit_interval = \"5s\"\n[pipeline]\ncheckpoint_interval = \"2s\"\n"
+         [lake]\nrollups = false\ncommit_interval = \"5s\"\n[pipeline]\ncheckpoint_interval = \"2s\"\n"
     );
     fs::write(&config, text).unwrap();
     let mqtt = free_address();

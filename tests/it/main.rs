@@ -20,5 +20,6 @@ mod process;
 mod refusal;
 mod replay;
 mod roles;
+mod rollup;
 mod settings;
 mod tidy;

@@ -55,7 +55,7 @@ impl TableSource for Tables {
             TableName::Telemetry(profile) => (table::telemetry(Profiles::builtin().get(profile.as_str())?), vec![]),
             _ => return None,
         };
-        Some(TableSnapshot { location, version: None, schema, hot })
+        Some(TableSnapshot { location, version: None, schema, hot, raw: Vec::new() })
     }
 }
 

@@ -19,6 +19,7 @@ use datafusion::{
 use schemas::{
     door::{ServiceTables, TableSnapshot, TableSource},
     id::TenantId,
+    rollup::Span,
     service::ServiceTable,
     table::TableName,
 };
@@ -26,6 +27,8 @@ use schemas::{
 use super::{
     Shared,
     lake::Lake,
+    latest,
+    metrics::Metrics,
     postgres::information::Information,
     service::Rows,
     table::Table,
@@ -45,6 +48,8 @@ pub(super) struct Sources {
     lake: Arc<Lake>,
     service: Option<Arc<dyn ServiceTables>>,
     views: Arc<Planner>,
+    /// For whom rollups may answer.
+    rollups: Option<Metrics>,
 }
 
 impl Sources {
@@ -55,6 +60,7 @@ impl Sources {
             lake: Arc::clone(&shared.lake),
             service: shared.service.clone(),
             views: Arc::clone(&shared.views),
+            rollups: shared.settings.rollups.then(|| shared.metrics.clone()),
         }
     }
 
@@ -67,7 +73,9 @@ impl Sources {
 /// The tables of the lake, those of the service database if it is there, and the views that can be made of them.
 pub(super) fn names(lake_tables: &dyn TableSource, service: bool) -> Vec<String> {
     let service = ServiceTable::ALL.iter().filter(|_| service).map(ToString::to_string);
-    let mut names: Vec<String> = lake_tables.names().iter().map(ToString::to_string).chain(service).collect();
+    let stored = lake_tables.names();
+    let latest = stored.iter().filter_map(latest::served);
+    let mut names: Vec<String> = stored.iter().map(ToString::to_string).chain(latest).chain(service).collect();
     let views: Vec<String> = trend::views(|table| names.iter().any(|name| name == table)).collect();
     names.extend(views);
     names
@@ -130,10 +138,31 @@ impl Tables {
         let Seen { moment, tables } = &mut *seen;
         let moment = moment.get_or_insert_with(|| self.sources.lake_tables.moment());
         let table = tables.entry(name).or_insert_with_key(|name| {
-            let snapshot = moment.remove(name)?;
-            Some(Arc::new(Table::new(self.tenant.clone(), snapshot, Arc::clone(&self.sources.lake))))
+            let lake = Arc::clone(&self.sources.lake);
+            let table = Table::new(self.tenant.clone(), name, moment.get(name)?.clone(), lake);
+            let (TableName::Telemetry(profile), Some(metrics)) = (name, &self.sources.rollups) else {
+                return Some(Arc::new(table));
+            };
+            // That of all time has no day by which to leave out what is past its time in the telemetry.
+            let spans = Span::ALL.into_iter().rev().filter(|span| span.micros().is_some());
+            let rollups = spans.filter_map(|span| {
+                let name = TableName::Rollup(span, profile.clone());
+                let snapshot = moment.get(&name)?.clone();
+                Some((name, snapshot, metrics.rollup_scans(span)))
+            });
+            Some(Arc::new(table.with_rollups(rollups)))
         });
         table.clone()
+    }
+
+    /// What devices said last, from the rollup over all time.
+    fn latest(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(profile) = latest::profile(name) else { return Ok(None) };
+        let rollup = TableName::Rollup(Span::All, profile);
+        match self.get(&rollup.to_string()) {
+            Some(table) => latest::table(&rollup, table).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A table of the service database; none if there is no such table, an error where there is no such database.
@@ -178,7 +207,10 @@ impl SchemaProvider for Tables {
             let Some(this) = self.this.upgrade() else { return Ok(None) };
             return self.sources.views.view(view, this.catalogs(None)).await.map(Some);
         }
-        Ok(self.get(name).map(|table| table as Arc<dyn TableProvider>))
+        match self.get(name) {
+            Some(table) => Ok(Some(table)),
+            None => self.latest(name),
+        }
     }
 
     /// Without planning a view.

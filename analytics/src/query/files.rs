@@ -146,9 +146,19 @@ pub(super) struct Scans {
 }
 
 impl Files {
+    /// The first day of which there may be rows of the tenant.
+    pub(super) fn first_day(&self, tenant: &TenantId) -> Option<i32> {
+        let theirs = self.files.iter().filter(|file| file.whose(tenant) != Some(false));
+        let days = theirs.map(|file| match file.date {
+            ScalarValue::Date32(Some(day)) => day,
+            _ => i32::MIN,
+        });
+        days.min()
+    }
+
     /// Plans the reading of the columns of `shown`, leaving out files without rows of the tenant that match `filters`,
     /// and within files what their pages say cannot match; other rows may still come out. Columns of `table` that a
-    /// file lacks are null.
+    /// file lacks are null. Files of days before `since` are left out.
     pub(super) fn scan(
         &self,
         session: &dyn Session,
@@ -156,13 +166,18 @@ impl Files {
         table: &SchemaRef,
         filters: &[Expr],
         tenant: &TenantId,
+        since: Option<i32>,
     ) -> Result<Scans> {
         let stored: Vec<FieldRef> = table.fields().iter().filter(|field| field.name() != PARTITION).cloned().collect();
         let stored = Arc::new(Schema::new(stored));
         let partition = table.field_with_name(PARTITION)?.clone();
         let layout = TableSchema::builder(stored).with_table_partition_cols(vec![Arc::new(partition)]).build();
         let (mut own, mut mixed) = (Vec::new(), Vec::new());
-        for file in &self.files {
+        let young = |file: &&Arc<File>| match (since, &file.date) {
+            (Some(since), ScalarValue::Date32(Some(day))) => *day >= since,
+            _ => true,
+        };
+        for file in self.files.iter().filter(young) {
             match file.whose(tenant) {
                 Some(true) => own.push(file),
                 Some(false) => {}

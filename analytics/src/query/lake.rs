@@ -18,6 +18,7 @@ use datafusion::{
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use schemas::{
     door::{TableSnapshot, TableSource},
+    id::TenantId,
     table::{PARTITION, TableName},
 };
 use url::Url;
@@ -30,6 +31,9 @@ const VERSIONS_KEPT: usize = 3;
 /// After so many versions a table is opened anew from its checkpoint instead of followed further: a followed snapshot
 /// only grows (pitfalls 1.4, 5).
 const REOPEN_EVERY: u64 = 256;
+
+/// The application transaction of the lake's commits: the offset in the log before which all rows are in the table.
+const TRANSACTION: &str = "forewarn/shard-0";
 
 /// A table that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +142,11 @@ impl Cold {
         Ok(self.table.snapshot()?.snapshot().arrow_schema())
     }
 
+    /// The first day of which there may be rows of the tenant.
+    pub(super) fn first_day(&self, tenant: &TenantId) -> Option<i32> {
+        self.files.first_day(tenant)
+    }
+
     /// Its files, whose store the session knows from now on.
     pub(super) fn files(&self, session: &dyn Session) -> &Files {
         if self.table.log_store().root_url().scheme() != "file" {
@@ -174,7 +183,7 @@ impl ColdTables {
 async fn read_all(root: &Path) -> Result<BTreeMap<TableName, TableSnapshot>, LakeError> {
     let folder_error = |source| LakeError::Folder { folder: root.into(), source };
     let root = std::fs::canonicalize(root).map_err(folder_error)?;
-    let mut tables = BTreeMap::new();
+    let (mut tables, mut ends) = (BTreeMap::new(), BTreeMap::new());
     for entry in std::fs::read_dir(&root).map_err(folder_error)? {
         let folder = entry.map_err(folder_error)?.path();
         let name: Option<TableName> =
@@ -182,10 +191,18 @@ async fn read_all(root: &Path) -> Result<BTreeMap<TableName, TableSnapshot>, Lak
         let (Some(name), true) = (name, folder.join("_delta_log").is_dir()) else { continue };
         let Ok(location) = Url::from_directory_path(&folder) else { continue };
         let table = open(&location, None, None).await.map_err(|source| open_error(&location, source))?;
+        let end = table.snapshot().map_err(|source| open_error(&location, source))?;
+        let end = end.transaction_version(table.log_store().as_ref(), TRANSACTION).await;
+        ends.insert(name.clone(), end.map_err(|source| open_error(&location, source))?.unwrap_or_default());
         let cold = Cold::new(&table).map_err(|source| open_error(&location, source))?;
         let (version, schema) = (table.version(), cold.schema().map_err(|source| open_error(&location, source))?);
-        tables.insert(name, TableSnapshot { location, version, schema, hot: Vec::new() });
+        tables.insert(name, TableSnapshot { location, version, schema, hot: Vec::new(), raw: Vec::new() });
     }
+    // A rollup is committed after its telemetry; until then it lacks rows.
+    tables.retain(|name, _| match name {
+        TableName::Rollup(_, profile) => ends.get(name) == ends.get(&TableName::Telemetry(profile.clone())),
+        _ => true,
+    });
     Ok(tables)
 }
 

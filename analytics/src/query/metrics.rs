@@ -6,7 +6,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use schemas::door::SqlError;
+use schemas::{door::SqlError, rollup::Span};
 
 /// Seconds: from a count over statistics to the default time-out.
 const SECONDS: [f64; 10] = [0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -23,6 +23,7 @@ pub(super) struct Metrics {
     duration: Histogram,
     running: Gauge,
     rows: Counter,
+    rollups: Family<[(&'static str, String); 1], Counter>,
 }
 
 impl Metrics {
@@ -33,13 +34,21 @@ impl Metrics {
             duration: Histogram::new(SECONDS),
             running: Gauge::default(),
             rows: Counter::default(),
+            rollups: Family::default(),
         };
         let ours = registry.sub_registry_with_prefix("forewarn_query");
         ours.register("finished", "SQL queries that ended, by outcome", metrics.finished.clone());
         ours.register("duration_seconds", "Time from asking to the end of the answer", metrics.duration.clone());
         ours.register("running", "SQL queries that wait or run", metrics.running.clone());
         ours.register("rows", "Rows returned by SQL queries", metrics.rows.clone());
+        let rollups = "Scans of rollups planned in place of telemetry, by span";
+        ours.register("rollup_scans", rollups, metrics.rollups.clone());
         metrics
+    }
+
+    /// Counts scans of rollups of a span in place of their telemetry.
+    pub(super) fn rollup_scans(&self, span: Span) -> Counter {
+        self.rollups.get_or_create(&[("span", span.to_string())]).clone()
     }
 
     /// Begins a query; it ends when the value is dropped.

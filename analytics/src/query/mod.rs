@@ -8,8 +8,9 @@
 //!
 //! The way of a query: `policy` admits the statement, `catalog` shows the tables, `table` joins `lake` (Delta
 //! at the snapshot's version; `files` are its Parquet files) and hot batches, `fence` lets only the tenant's rows out,
-//! `function` adds what analysts need to the SQL, `run` drives it under its
-//! limits, `problem` words what went wrong. `trend` shows failure trends as views. Beside it, [`Expression`] is one SQL expression for a rule.
+//! `rollup` has rollups answer for telemetry, `runs` groups sorted rows, `function` adds what analysts need to the SQL, `run`
+//! drives it under its limits, `problem` words what went wrong. `trend` shows failure trends as views. Beside it,
+//! [`Expression`] is one SQL expression for a rule.
 
 mod catalog;
 mod explain;
@@ -18,10 +19,12 @@ mod fence;
 mod files;
 mod function;
 mod lake;
+mod latest;
 mod metrics;
 mod policy;
 pub mod postgres;
 mod problem;
+mod rollup;
 mod run;
 mod runs;
 mod service;
@@ -91,12 +94,21 @@ pub struct Settings {
     pub concurrent: usize,
     /// Threads for all queries together, and partitions of each.
     pub threads: usize,
+    /// Whether rollups answer for telemetry where they can.
+    pub rollups: bool,
 }
 
 impl Default for Settings {
     /// For two cores shared with ingest; an analyst wants aggregates, not exports.
     fn default() -> Self {
-        Self { memory_bytes: 1 << 30, max_rows: 100_000, timeout: Duration::from_secs(60), concurrent: 8, threads: 2 }
+        Self {
+            memory_bytes: 1 << 30,
+            max_rows: 100_000,
+            timeout: Duration::from_secs(60),
+            concurrent: 8,
+            threads: 2,
+            rollups: true,
+        }
     }
 }
 
@@ -179,6 +191,8 @@ impl Engine {
         let mut state = SessionStateBuilder::new_with_default_features()
             .with_config(config(&settings))
             .with_analyzer_rules(truncate::rules())
+            // After DataFusion's, whose next round tidies up.
+            .with_optimizer_rule(Arc::new(rollup::Rollups))
             .with_physical_optimizer_rules(rules())
             // No way to a file but through the tables.
             .with_table_factories(Default::default())

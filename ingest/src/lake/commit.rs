@@ -2,25 +2,29 @@
 //!
 //! In: a cut of hot rows and the log offset they reach. Out: a table that holds them, once. Promise: a cut is fixed
 //! until it is settled, its files are written once, and every try after a failure first reads the transaction; so a
-//! lost reply, a late one or a crash cannot commit rows twice. Never: a file deleted that was named to the table (a late
+//! lost reply, a late one or a crash cannot commit rows twice; what telemetry rows add to rollups is worked out of the
+//! same sorted rows. Never: a file deleted that was named to the table (a late
 //! reply may still make it live); files of a commit that never happened are left to vacuum.
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow::array::RecordBatch;
+use arrow::{array::RecordBatch, compute::concat_batches};
 use deltalake_core::kernel::Add;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, path::Path};
 use schemas::{
     id::LogOffset,
+    rollup::Span,
     table::PARTITION,
     time::{Clock, SystemClock},
 };
 
 use super::{
     LakeError,
-    part::{Part, encode},
+    part::{Part, PartError, encode, sort},
+    roll::fresh,
     table::{Appended, Table},
 };
+use crate::rollup::merge;
 
 /// How often somebody else (an optimiser) may take the version before this commit waits its backoff.
 const RACES: usize = 8;
@@ -38,20 +42,46 @@ pub(super) struct Cut {
     pub(super) end: LogOffset,
     /// How many.
     pub(super) rows: usize,
-    files: Option<Vec<Add>>,
+    /// The rollups to which its rows add.
+    spans: Vec<Span>,
+    /// For a rollup's own cut: rows with equal keys become one.
+    merges: Option<Span>,
+    written: Option<Written>,
     tried: bool,
+}
+
+/// What came of the rows.
+#[derive(Debug)]
+struct Written {
+    files: Vec<Add>,
+    rolled: Vec<(Span, RecordBatch)>,
 }
 
 impl Cut {
     /// Nothing written yet.
     pub(super) fn new(batches: Vec<RecordBatch>, start: LogOffset, end: LogOffset) -> Self {
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        Self { batches, start, end, rows, files: None, tried: false }
+        Self { batches, start, end, rows, spans: Vec::new(), merges: None, written: None, tried: false }
+    }
+
+    /// Telemetry, of which rollups of these spans are kept.
+    pub(super) fn rolled(self, spans: Vec<Span>) -> Self {
+        Self { spans, ..self }
+    }
+
+    /// Increments of a rollup.
+    pub(super) fn merging(self, span: Span) -> Self {
+        Self { merges: Some(span), ..self }
+    }
+
+    /// What its rows add to rollups, once it is committed.
+    pub(super) fn increments(&self) -> Vec<(Span, RecordBatch)> {
+        self.written.as_ref().map(|written| written.rolled.clone()).unwrap_or_default()
     }
 
     /// Bytes of its files, once written.
     pub(super) fn bytes(&self) -> u64 {
-        self.files.iter().flatten().map(|file| u64::try_from(file.size).unwrap_or(0)).sum()
+        self.written.iter().flat_map(|written| &written.files).map(|file| u64::try_from(file.size).unwrap_or(0)).sum()
     }
 
     /// One try. After an error that [`LakeError::is_final`] denies, the same cut may be tried again.
@@ -59,10 +89,10 @@ impl Cut {
         if self.tried && self.settled(table).await? {
             return Ok(());
         }
-        let files = match &self.files {
-            Some(files) => files.clone(),
-            None => self.files.insert(write(table, self.start, self.end, &self.batches).await?).clone(),
-        };
+        if self.written.is_none() {
+            self.written = Some(self.write(table).await?);
+        }
+        let files = self.written.as_ref().map(|written| written.files.clone()).unwrap_or_default();
         for _ in 0..RACES {
             self.tried = true;
             match table.append(files.clone(), self.end).await {
@@ -99,19 +129,34 @@ impl Cut {
         }
         Ok(false)
     }
+
+    async fn write(&self, table: &Table) -> Result<Written, LakeError> {
+        let (schema, batches) = (table.schema.clone(), self.batches.clone());
+        let (spans, merges) = (self.spans.clone(), self.merges);
+        let work = move || -> Result<_, PartError> {
+            let mut rows = concat_batches(&schema, &batches)?;
+            if let Some(span) = merges {
+                rows = merge(&rows, span)?;
+            }
+            let rows = sort(&rows)?;
+            Ok((encode(&rows)?, fresh(&rows, &spans)?))
+        };
+        let (parts, rolled) = tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|source| LakeError::Task { source })?
+            .map_err(|source| LakeError::Encode { table: table.name.clone(), source: Box::new(source) })?;
+        let files = put_all(table, parts, self.start, self.end).await?;
+        Ok(Written { files, rolled })
+    }
 }
 
-async fn write(
+/// Puts files, all or none of which are left.
+pub(super) async fn put_all(
     table: &Table,
+    parts: Vec<Part>,
     start: LogOffset,
     end: LogOffset,
-    batches: &[RecordBatch],
 ) -> Result<Vec<Add>, LakeError> {
-    let (schema, batches) = (table.schema.clone(), batches.to_vec());
-    let encoded = tokio::task::spawn_blocking(move || encode(&schema, &batches)).await;
-    let parts = encoded
-        .map_err(|source| LakeError::Task { source })?
-        .map_err(|source| LakeError::Encode { table: table.name.clone(), source: Box::new(source) })?;
     let store = table.store();
     let writes = parts.into_iter().map(|part| put(Arc::clone(&store), part, start, end));
     let failed = |source| LakeError::Write { table: table.name.clone(), source: Box::new(source) };

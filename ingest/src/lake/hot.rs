@@ -23,6 +23,11 @@ use schemas::{
 use tokio::time::Instant;
 use url::Url;
 
+use super::{
+    part::sort,
+    roll::{Due, Roll, Rolled},
+};
+
 /// Two neighbouring batches are joined while together they have no more rows than this, so that a query over a busy
 /// second of single readings meets a few batches and not a thousand.
 const JOIN_ROWS: usize = 4096;
@@ -31,6 +36,8 @@ const JOIN_ROWS: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Hot {
     pub(super) shelves: BTreeMap<TableName, Shelf>,
+    /// Rollups, by the table on whose shelf they are.
+    pub(super) rolls: BTreeMap<TableName, TableName>,
     /// Held alone while a chunk's rows go to their shelves, shared while all shelves are looked at: no moment lies
     /// within a chunk. What a commit moves from hot to cold needs it not: the rows are the same before and after.
     chunk: RwLock<()>,
@@ -41,20 +48,68 @@ impl Hot {
     pub(super) fn chunk(&self) -> RwLockWriteGuard<'_, ()> {
         self.chunk.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The shelf on which a rollup is.
+    pub(super) fn roll(&self, table: &TableName) -> Option<&Shelf> {
+        self.shelves.get(self.rolls.get(table)?)
+    }
+
+    /// What waits for a commit of a table, if anything.
+    pub(super) fn waiting(&self, table: &TableName) -> Option<Waiting> {
+        match self.shelves.get(table) {
+            Some(shelf) => shelf.waiting(),
+            None => self.roll(table)?.with_roll(table, |roll| roll.waiting())?,
+        }
+    }
+
+    /// All that waits.
+    pub(super) fn all_waiting(&self) -> impl Iterator<Item = Waiting> {
+        self.shelves.keys().chain(self.rolls.keys()).filter_map(|table| self.waiting(table))
+    }
+
+    /// Version `version` of a table only keeps the rows of the one before in other files.
+    pub(super) fn same(&self, table: &TableName, version: u64) {
+        match self.shelves.get(table) {
+            Some(shelf) => shelf.rows().shown.same(version),
+            None => drop(self.roll(table).and_then(|shelf| shelf.with_roll(table, |roll| roll.same(version)))),
+        }
+    }
+
+    /// The version of a table that is shown.
+    pub(super) fn version(&self, table: &TableName) -> Option<u64> {
+        match self.shelves.get(table) {
+            Some(shelf) => Some(shelf.rows().shown.version),
+            None => self.roll(table)?.with_roll(table, |roll| roll.version()),
+        }
+    }
 }
 
 impl TableSource for Hot {
     fn names(&self) -> Vec<TableName> {
-        self.shelves.keys().cloned().collect()
+        self.shelves.keys().chain(self.rolls.keys()).cloned().collect()
     }
 
     fn snapshot(&self, table: &TableName) -> Option<TableSnapshot> {
-        self.shelves.get(table).map(Shelf::snapshot)
+        match self.shelves.get(table) {
+            Some(shelf) => Some(shelf.rows().snapshot(shelf)),
+            None => {
+                let shelf = self.roll(table)?;
+                let rows = shelf.rows();
+                rows.rolls.iter().find(|roll| roll.name == *table).and_then(|roll| rows.rolled(roll))
+            }
+        }
     }
 
     fn moment(&self) -> BTreeMap<TableName, TableSnapshot> {
         let _whole = self.chunk.read().unwrap_or_else(PoisonError::into_inner);
-        self.shelves.iter().map(|(name, shelf)| (name.clone(), shelf.snapshot())).collect()
+        let mut moment = BTreeMap::new();
+        for (name, shelf) in &self.shelves {
+            // A table and its rollups under one lock: what a commit moves between them is seen once in each.
+            let rows = shelf.rows();
+            moment.insert(name.clone(), rows.snapshot(shelf));
+            moment.extend(rows.rolls.iter().filter_map(|roll| Some((roll.name.clone(), rows.rolled(roll)?))));
+        }
+        moment
     }
 }
 
@@ -68,15 +123,66 @@ pub(super) struct Shelf {
 
 #[derive(Debug)]
 struct Rows {
-    version: u64,
-    /// Later versions that hold the same rows as the one before them.
-    same: BTreeSet<u64>,
+    shown: Shown,
     batches: Vec<Stretch>,
     /// How many of `batches`, from the front, a commit is writing.
     cut: usize,
+    /// Rows of frames before it are in the version shown.
+    committed: LogOffset,
+    /// A telemetry table's rollups.
+    rolls: Vec<Roll>,
 }
 
 impl Rows {
+    fn hot(&self) -> Vec<RecordBatch> {
+        self.batches.iter().map(|stretch| stretch.batch.clone()).collect()
+    }
+
+    fn snapshot(&self, shelf: &Shelf) -> TableSnapshot {
+        TableSnapshot {
+            location: shelf.location.clone(),
+            version: Some(self.shown.version),
+            schema: shelf.schema.clone(),
+            hot: self.hot(),
+            raw: Vec::new(),
+        }
+    }
+
+    fn rolled(&self, roll: &Roll) -> Option<TableSnapshot> {
+        roll.snapshot(self.hot(), self.committed)
+    }
+}
+
+/// The version of a table that readers are told.
+#[derive(Debug)]
+pub(super) struct Shown {
+    version: u64,
+    /// Later versions that hold the same rows as the one before them.
+    same: BTreeSet<u64>,
+}
+
+impl Shown {
+    pub(super) fn new(version: u64) -> Self {
+        Self { version, same: BTreeSet::new() }
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// A commit made `version`.
+    pub(super) fn cool(&mut self, version: u64) {
+        self.version = version;
+        self.follow();
+    }
+
+    /// Version `version` only keeps the rows of the one before in other files: it is shown once that one is. A table
+    /// without new rows must not stay at a version whose files go.
+    pub(super) fn same(&mut self, version: u64) {
+        self.same.insert(version);
+        self.follow();
+    }
+
     fn follow(&mut self) {
         while self.same.remove(&(self.version + 1)) {
             self.version += 1;
@@ -112,21 +218,24 @@ pub(super) struct Waiting {
 #[error("{0}")]
 pub(super) struct Misfit(String);
 
-impl Shelf {
-    /// Empty, with Delta at `version`.
-    pub(super) fn new(location: Url, schema: SchemaRef, version: u64) -> Self {
-        let rows = Rows { version, same: BTreeSet::new(), batches: Vec::new(), cut: 0 };
-        Self { location, schema, rows: Mutex::new(rows) }
+impl From<String> for Misfit {
+    fn from(text: String) -> Self {
+        Self(text)
     }
+}
 
-    fn snapshot(&self) -> TableSnapshot {
-        let rows = self.rows();
-        TableSnapshot {
-            location: self.location.clone(),
-            version: Some(rows.version),
-            schema: self.schema.clone(),
-            hot: rows.batches.iter().map(|stretch| stretch.batch.clone()).collect(),
-        }
+impl Shelf {
+    /// Empty, with Delta at `version`, which holds the rows of frames before `committed`.
+    pub(super) fn new(
+        location: Url,
+        schema: SchemaRef,
+        version: u64,
+        committed: Option<LogOffset>,
+        rolls: Vec<Roll>,
+    ) -> Self {
+        let committed = committed.unwrap_or_default();
+        let rows = Rows { shown: Shown::new(version), batches: Vec::new(), cut: 0, committed, rolls };
+        Self { location, schema, rows: Mutex::new(rows) }
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
@@ -184,26 +293,56 @@ impl Shelf {
         (taken, left)
     }
 
-    /// The rows of the last [`Shelf::cut`] are in `version`: both change in one step.
-    pub(super) fn cool(&self, version: u64) {
+    /// The rows of the last [`Shelf::cut`], of frames before `end`, are in `version`, and what they add to rollups is
+    /// with these: all change in one step.
+    pub(super) fn cool(&self, version: u64, end: LogOffset, rolled: &[Rolled]) -> Result<(), Misfit> {
         let mut rows = self.rows();
-        let cut = std::mem::take(&mut rows.cut);
-        rows.batches.drain(..cut);
-        rows.version = version;
-        rows.follow();
+        let Rows { shown, batches, cut, committed, rolls } = &mut *rows;
+        if let Some(first) = batches.first() {
+            for roll in rolls {
+                if let Some(rolled) = rolled.iter().find(|rolled| roll.span == rolled.span) {
+                    roll.take(rolled, first.start, end, first.since)?;
+                }
+            }
+        }
+        batches.drain(..std::mem::take(cut));
+        shown.cool(version);
+        *committed = end;
+        Ok(())
     }
 
-    /// Version `version` only keeps the rows of the one before in other files: it is shown once that one is. A table
-    /// without new rows must not stay at a version whose files go.
-    pub(super) fn same(&self, version: u64) {
-        let mut rows = self.rows();
-        rows.same.insert(version);
-        rows.follow();
+    /// What a commit has to work out for rollups.
+    pub(super) fn due(&self) -> Due {
+        Due::new(self.rows().rolls.iter().map(|roll| (roll.span, roll.mergeable())))
     }
 
-    /// The version that is shown.
-    pub(super) fn version(&self) -> u64 {
-        self.rows().version
+    /// Gives rows of frames from `start` to `end`, which this table has, to the rollups that lack them.
+    pub(super) fn catch_up(&self, batch: &RecordBatch, start: LogOffset, end: LogOffset) -> Result<(), Misfit> {
+        let mut rows = self.rows();
+        if rows.rolls.iter().all(|roll| roll.end() >= end) {
+            return Ok(());
+        }
+        let sorted = conform(batch, &self.schema)?;
+        let sorted = sort(&sorted).map_err(|error| Misfit(error.to_string()))?;
+        for roll in rows.rolls.iter_mut().filter(|roll| roll.end() < end) {
+            if start < roll.end() {
+                return Err(Misfit(format!("table {} is committed up to {}, within it", roll.name, roll.end())));
+            }
+            roll.catch_up(&sorted, start, end, Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// All frames before `end` were taken.
+    pub(super) fn reached(&self, end: LogOffset) {
+        let mut rows = self.rows();
+        let end = end.min(rows.committed);
+        rows.rolls.iter_mut().for_each(|roll| roll.reached(end));
+    }
+
+    /// Does something to a rollup.
+    pub(super) fn with_roll<T>(&self, name: &TableName, then: impl FnOnce(&mut Roll) -> T) -> Option<T> {
+        self.rows().rolls.iter_mut().find(|roll| roll.name == *name).map(then)
     }
 }
 

@@ -10,6 +10,8 @@
 //! | `mod` | settings, errors, opening |
 //! | `run` | the task: which table is due, what follows a commit |
 //! | `hot` | rows not yet in Delta; the cut between hot and cold |
+//! | `roll` | what telemetry adds to its rollups between two commits of theirs |
+//! | `build` | rollups made from the rows that are there |
 //! | `commit` | one cut, committed once |
 //! | `part`, `stats` | Parquet files and their statistics |
 //! | `table` | one Delta table |
@@ -20,12 +22,14 @@
 //!
 //! [`Feed`]: schemas::door::Feed
 
+mod build;
 mod commit;
 mod durable;
 mod hot;
 pub mod maintain;
 mod metrics;
 mod part;
+mod roll;
 mod run;
 mod stats;
 mod table;
@@ -33,7 +37,7 @@ mod table;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
@@ -44,8 +48,9 @@ use object_store::ObjectStore;
 use prometheus_client::registry::Registry;
 use schemas::{
     door::{DoorError, TableSource},
-    id::LogOffset,
+    id::{LogOffset, ProfileName},
     profile::Profiles,
+    rollup::{self, Span},
     table::{self as tables, TableName},
 };
 use serde::{Deserialize, Serialize};
@@ -55,6 +60,7 @@ use self::{
     durable::Durable,
     hot::{Hot, Shelf},
     metrics::Metrics,
+    roll::Roll,
     run::Slot,
     table::Table,
 };
@@ -72,6 +78,14 @@ pub struct Settings {
     /// encoding need three times more. All tables together may take four times as much before the lake takes no more
     /// chunks: with the defaults 128 MiB, and 96 MiB for the commit.
     pub commit_bytes: usize,
+    /// Whether telemetry is summed up by minute, hour, day and altogether, by each span that holds at least six readings
+    /// at the profile's cadence. Switched on after it was off, the rollups are made from the rows that are there when
+    /// the lake is opened, which takes a while.
+    pub rollups: bool,
+    /// A rollup is committed when its oldest increment has waited this long. 30s: few files, and a restart reads so
+    /// much more of the log.
+    #[serde(with = "schemas::time::span")]
+    pub rollup_interval: Duration,
     /// A checkpoint every so many versions: opening a table reads the log from the last one.
     pub checkpoint_every: u64,
     /// Log entries older than this and replaced by a checkpoint are removed; who reads an old version has so long.
@@ -85,6 +99,8 @@ impl Default for Settings {
             commit_interval: Duration::from_secs(5),
             commit_rows: 200_000,
             commit_bytes: 32 << 20,
+            rollups: true,
+            rollup_interval: Duration::from_secs(30),
             checkpoint_every: 50,
             log_retention: Duration::from_secs(86_400),
         }
@@ -158,6 +174,14 @@ pub enum LakeError {
         /// What is wrong.
         problem: String,
     },
+    /// A rollup could not be made from the rows that are there.
+    #[error("make table {table} from its telemetry")]
+    Build {
+        /// Which table.
+        table: TableName,
+        /// Why not.
+        source: DoorError,
+    },
     /// Rows could not be made into Parquet.
     #[error("encode rows of table {table}")]
     Encode {
@@ -215,10 +239,13 @@ pub struct Lake {
     hot: Arc<Hot>,
     metrics: Metrics,
     committed: Arc<AtomicU64>,
+    /// What the log was told.
+    released: LogOffset,
 }
 
 impl Lake {
-    /// Opens every table under `root` and makes those that are missing: one per profile and [`TableName::FIXED`].
+    /// Opens every table under `root` and makes those that are missing: one per profile, its rollups, and
+    /// [`TableName::FIXED`]. Rollups that lack rows which the log no longer has are made from the telemetry.
     /// Adds the columns of metrics that are new in a profile; a metric that is gone keeps its column, empty from now on.
     pub async fn open(
         root: &Path,
@@ -241,31 +268,67 @@ impl Lake {
         settings: Settings,
         registry: &mut Registry,
     ) -> Result<Self, LakeError> {
-        let mut wanted = wanted(profiles);
+        let (mut wanted, mut rollups) = (wanted(profiles), BTreeSet::new());
         for name in existing(store.as_ref(), root).await? {
-            wanted.entry(name).or_insert_with(|| Arc::new(Schema::empty()));
+            match name {
+                TableName::Rollup(span, profile) => drop(rollups.insert((profile, span))),
+                name => drop(wanted.entry(name).or_insert_with(|| Arc::new(Schema::empty()))),
+            }
         }
-        let opening = wanted.into_iter().map(|(name, schema)| {
+        let open = |(name, schema): (TableName, SchemaRef)| {
             let store = Arc::clone(&store);
             async move {
                 let failed = |source: url::ParseError| LakeError::Open { table: name.clone(), source: source.into() };
                 let url = root.join(&format!("{name}/")).map_err(failed)?;
                 Table::open(name, store, url, &schema).await
             }
+        };
+        let mut tables = futures::future::try_join_all(wanted.into_iter().map(open)).await?;
+        if settings.rollups {
+            rollups.extend(
+                profiles
+                    .iter()
+                    .flat_map(|profile| Span::worth(profile.cadence).map(|span| (profile.name.clone(), span))),
+            );
+        } else {
+            rollups.clear();
+        }
+        let schema_of = |profile: &ProfileName| {
+            let table = tables.iter().find(|table| table.name == TableName::Telemetry(profile.clone()));
+            table.map(|table| rollup::schema(&table.schema))
+        };
+        let wanted = rollups.into_iter().filter_map(|(profile, span)| {
+            let schema = schema_of(&profile)?;
+            Some((TableName::Rollup(span, profile), schema))
         });
-        let mut slots = BTreeMap::new();
-        let mut hot = Hot::default();
-        for table in futures::future::try_join_all(opening).await? {
-            hot.shelves.insert(table.name.clone(), Shelf::new(table.url.clone(), table.schema.clone(), table.version));
+        let mut rolls = futures::future::try_join_all(Vec::from_iter(wanted).into_iter().map(open)).await?;
+        let (mut slots, mut hot) = (BTreeMap::new(), Hot::default());
+        for mut table in tables.drain(..) {
+            let (own, others) = rolls.into_iter().partition(|roll| is_of(&roll.name, &table.name));
+            rolls = others;
+            let own = build::rolls(&mut table, own, &settings).await?;
+            let shelf = own.iter().map(|(roll, span)| {
+                let end = roll.committed.unwrap_or_default();
+                Roll::new(roll.name.clone(), *span, roll.url.clone(), roll.schema.clone(), roll.version, end)
+            });
+            let shelf =
+                Shelf::new(table.url.clone(), table.schema.clone(), table.version, table.committed, shelf.collect());
+            for (roll, _) in own {
+                hot.rolls.insert(roll.name.clone(), table.name.clone());
+                slots.insert(roll.name.clone(), Slot::new(roll, &settings));
+            }
+            hot.shelves.insert(table.name.clone(), shelf);
             slots.insert(table.name.clone(), Slot::new(table, &settings));
         }
         let (hot, metrics) = (Arc::new(hot), Metrics::new(registry));
-        Ok(Self { store, root: root.clone(), settings, slots, hot, metrics, committed: Arc::default() })
+        let (committed, released) = (Arc::default(), LogOffset::default());
+        Ok(Self { store, root: root.clone(), settings, slots, hot, metrics, committed, released })
     }
 
-    /// The log offset of each table that has one: a feed's chunks must not straddle any of them.
+    /// The log offsets of tables, each once: a feed's chunks must not straddle any of them.
     pub fn committed(&self) -> Vec<LogOffset> {
-        self.slots.values().filter_map(|slot| slot.committed).collect()
+        let offsets = self.slots.values().filter_map(|slot| slot.committed).filter(|offset| offset.0 > 0);
+        BTreeSet::from_iter(offsets).into_iter().collect()
     }
 
     /// Hot and cold rows, for queries; keeps working while and after the lake runs.
@@ -273,10 +336,15 @@ impl Lake {
         self.hot.clone()
     }
 
-    /// The log offset before which all rows are in Delta, as far as this run knows: 0 until the first chunk is done.
+    /// The log offset before which all rows are in Delta, but for rollups, as far as this run knows: 0 until the first chunk is done.
     pub fn committed_offset(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.committed)
     }
+}
+
+/// Whether a table is a rollup of `telemetry`.
+fn is_of(rollup: &TableName, telemetry: &TableName) -> bool {
+    matches!((rollup, telemetry), (TableName::Rollup(_, of), TableName::Telemetry(profile)) if of == profile)
 }
 
 fn wanted(profiles: &Profiles) -> BTreeMap<TableName, SchemaRef> {

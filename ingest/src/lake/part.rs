@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::{
     array::{AsArray, RecordBatch},
     compute::{self, SortColumn},
-    datatypes::{DataType, Date32Type, SchemaRef},
+    datatypes::{DataType, Date32Type},
     error::ArrowError,
 };
 use parquet::{
@@ -21,7 +21,7 @@ use parquet::{
     errors::ParquetError,
     file::properties::{WriterProperties, WriterPropertiesBuilder},
 };
-use schemas::{table::PARTITION, time::Instant};
+use schemas::{rollup::ROWS, table::PARTITION, time::Instant};
 
 use super::stats::stats;
 
@@ -50,9 +50,9 @@ pub(super) enum PartError {
     Partition,
 }
 
-/// Encodes rows.
-pub(super) fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<Part>, PartError> {
-    let rows = sort(&compute::concat_batches(schema, batches)?)?;
+/// Encodes sorted rows.
+pub(super) fn encode(rows: &RecordBatch) -> Result<Vec<Part>, PartError> {
+    let schema = rows.schema();
     let at = schema.index_of(PARTITION)?;
     let without = Vec::from_iter((0..schema.fields().len()).filter(|column| *column != at));
     let dates = rows.column(at).as_primitive_opt::<Date32Type>().ok_or(PartError::Partition)?;
@@ -65,10 +65,13 @@ pub(super) fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Vec<
     Ok(parts)
 }
 
-fn sort(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// By date, tenant, device and time; a rollup, whose rows have a firmware for key, by that, too.
+pub(super) fn sort(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = rows.schema();
     let time = schema.fields().iter().find(|field| matches!(field.data_type(), DataType::Timestamp(..)));
+    let firmware = schema.column_with_name(ROWS).map(|_| "firmware");
     let keys = [PARTITION, "tenant", "device_id"].into_iter().chain(time.map(|field| field.name().as_str()));
+    let keys = keys.chain(firmware);
     let columns = keys.filter_map(|key| rows.column_by_name(key));
     let columns = Vec::from_iter(columns.map(|values| SortColumn { values: values.clone(), options: None }));
     compute::take_record_batch(rows, &compute::lexsort_to_indices(&columns, None)?)

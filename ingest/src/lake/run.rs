@@ -6,16 +6,25 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use arrow::array::RecordBatch;
 use deltalake_core::DeltaTableError;
 use schemas::{
     door::{Chunk, Cursor, Feed},
     id::LogOffset,
+    rollup::Span,
     table::TableName,
 };
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Lake, LakeError, Settings, commit::Cut, hot::Waiting, metrics::label, table::Table};
+use super::{
+    Lake, LakeError, Settings,
+    commit::Cut,
+    hot::{Misfit, Waiting},
+    metrics::label,
+    roll::{Due, Rolled},
+    table::Table,
+};
 
 /// How many times a table's byte limit all hot rows may take before no more chunks are taken: one part being written
 /// while as much again comes in, for two busy tables.
@@ -66,7 +75,7 @@ struct Done {
 }
 
 enum Outcome {
-    Commit { cut: Cut, result: Result<(), LakeError>, took: Duration },
+    Commit { cut: Cut, result: Result<Vec<Rolled>, LakeError>, took: Duration },
     Checkpoint(Result<(), DeltaTableError>),
 }
 
@@ -138,7 +147,11 @@ impl Lake {
                 return Err(misfit("there is no such table".to_owned()));
             };
             match slot.committed {
-                Some(committed) if chunk.end <= committed => continue,
+                Some(committed) if chunk.end <= committed => {
+                    let caught_up = shelf.catch_up(&rows.batch, chunk.start, chunk.end);
+                    caught_up.map_err(|error| misfit(error.to_string()))?;
+                    continue;
+                }
                 Some(committed) if chunk.start < committed => {
                     return Err(wrong(format!("table {} is committed up to {committed}, within it", rows.table)));
                 }
@@ -147,6 +160,7 @@ impl Lake {
             shelf.push(&rows.batch, chunk.start, Instant::now()).map_err(|error| misfit(error.to_string()))?;
             self.note_hot(&rows.table);
         }
+        self.hot.shelves.values().for_each(|shelf| shelf.reached(chunk.end));
         *seen = Some(chunk.end);
         Ok(())
     }
@@ -157,12 +171,14 @@ impl Lake {
         let mut due: Option<(&TableName, Waiting)> = None;
         let mut wake: Option<Instant> = None;
         for (name, slot) in self.slots.iter().filter(|(_, slot)| !slot.given_up && slot.table.is_some()) {
-            let Some(waiting) = self.hot.shelves.get(name).and_then(|shelf| shelf.waiting()) else { continue };
-            let ripe = full
-                || closing
-                || waiting.rows >= self.settings.commit_rows
-                || waiting.bytes >= self.settings.commit_bytes;
-            let at = if ripe { now } else { waiting.since + self.settings.commit_interval };
+            let Some(waiting) = self.hot.waiting(name) else { continue };
+            let (ripe, interval) = match self.hot.rolls.get(name) {
+                None => (closing || waiting.rows >= self.settings.commit_rows, self.settings.commit_interval),
+                // At the end its table comes first and adds to it.
+                Some(of) => (closing && self.is_done(of), self.settings.rollup_interval),
+            };
+            let ripe = ripe || full || waiting.bytes >= self.settings.commit_bytes;
+            let at = if ripe { now } else { waiting.since + interval };
             let at = slot.retry_at.map_or(at, |retry| retry.max(at));
             if at > now {
                 wake = Some(wake.map_or(at, |wake| wake.min(at)));
@@ -182,21 +198,42 @@ impl Lake {
     }
 
     fn start_commit(&mut self, task: &mut JoinSet<Done>, name: TableName, end: LogOffset) -> bool {
-        let (Some(slot), Some(shelf)) = (self.slots.get_mut(&name), self.hot.shelves.get(&name)) else { return false };
+        let Some(slot) = self.slots.get_mut(&name) else { return false };
         let Some(mut table) = slot.table.take() else { return false };
-        let start = shelf.waiting().map_or(end, |waiting| waiting.start);
+        let start = self.hot.waiting(&name).map_or(end, |waiting| waiting.start);
         let most = self.settings.commit_bytes;
-        let mut cut = slot.cut.take().unwrap_or_else(|| {
-            let (rows, left) = shelf.cut(most);
-            // A chunk is never parted: what is left begins with one.
-            Cut::new(rows, start, left.unwrap_or(end))
-        });
+        let (mut due, kept) = (Due::default(), slot.cut.take());
+        let mut cut = match (self.hot.shelves.get(&name), kept) {
+            (Some(shelf), kept) => {
+                due = shelf.due();
+                kept.unwrap_or_else(|| {
+                    let (rows, left) = shelf.cut(most);
+                    // A chunk is never parted: what is left begins with one.
+                    Cut::new(rows, start, left.unwrap_or(end)).rolled(due.spans())
+                })
+            }
+            (None, Some(kept)) => kept,
+            (None, None) => {
+                let shelf = self.hot.roll(&name);
+                let taken = shelf.and_then(|shelf| shelf.with_roll(&name, |roll| (roll.cut(), roll.span)));
+                let Some(((rows, end), span)) = taken else { return false };
+                Cut::new(rows, start, end).merging(span)
+            }
+        };
         task.spawn(async move {
             let started = Instant::now();
-            let result = cut.commit(&mut table).await;
+            let result = match cut.commit(&mut table).await {
+                Ok(()) => rolled(&table, due, cut.increments()).await,
+                Err(error) => Err(error),
+            };
             Done { table, outcome: Outcome::Commit { cut, result, took: started.elapsed() } }
         });
         true
+    }
+
+    /// Whether nothing of a table is to be committed any more.
+    fn is_done(&self, name: &TableName) -> bool {
+        self.hot.waiting(name).is_none() || self.slots.get(name).is_none_or(|slot| slot.given_up)
     }
 
     /// Returns the error of a table that was given up while stopping; fails where going on is no use.
@@ -206,10 +243,21 @@ impl Lake {
         let Some(slot) = self.slots.get_mut(&name) else { return Ok(None) };
         let labels = label(&name);
         match outcome {
-            Outcome::Commit { cut, result: Ok(()), took } => {
-                if let Some(shelf) = self.hot.shelves.get(&name) {
-                    shelf.cool(table.version);
-                }
+            Outcome::Commit { cut, result: Ok(rolled), took } => {
+                let cooled = match self.hot.shelves.get(&name) {
+                    Some(shelf) => shelf.cool(table.version, cut.end, &rolled),
+                    None => {
+                        let roll = self.hot.roll(&name);
+                        roll.and_then(|shelf| shelf.with_roll(&name, |roll| roll.cool(table.version)));
+                        Ok(())
+                    }
+                };
+                let misfit = |error: Misfit| LakeError::Rows {
+                    table: name.clone(),
+                    start: cut.start,
+                    problem: error.to_string(),
+                };
+                cooled.map_err(misfit)?;
                 slot.committed = table.committed;
                 slot.failures = 0;
                 slot.retry_at = None;
@@ -260,23 +308,33 @@ impl Lake {
         Ok(None)
     }
 
-    /// Tells the log how far everything is in Delta.
-    fn advance(&self, cursor: &dyn Cursor, seen: Option<LogOffset>) {
+    /// Tells the log how far everything is in Delta: rollups, too, which are some seconds behind their tables.
+    fn advance(&mut self, cursor: &dyn Cursor, seen: Option<LogOffset>) {
         let Some(seen) = seen else { return };
-        let oldest = self.hot.shelves.values().filter_map(|shelf| shelf.waiting()).map(|waiting| waiting.start).min();
-        let to = oldest.map_or(seen, |oldest| oldest.min(seen));
-        if self.committed.fetch_max(to.0, Ordering::AcqRel) < to.0 {
+        let before = |oldest: Option<LogOffset>| oldest.map_or(seen, |oldest| oldest.min(seen));
+        let shelves = self.hot.shelves.values().filter_map(|shelf| shelf.waiting());
+        self.committed.fetch_max(before(shelves.map(|waiting| waiting.start).min()).0, Ordering::AcqRel);
+        let to = before(self.hot.all_waiting().map(|waiting| waiting.start).min());
+        if self.released < to {
+            self.released = to;
             cursor.advance(to);
         }
     }
 
     fn hot_bytes(&self) -> usize {
-        self.hot.shelves.values().filter_map(|shelf| shelf.waiting()).map(|waiting| waiting.bytes).sum()
+        self.hot.all_waiting().map(|waiting| waiting.bytes).sum()
     }
 
     fn note_hot(&self, name: &TableName) {
-        let rows = self.hot.shelves.get(name).and_then(|shelf| shelf.waiting()).map_or(0, |waiting| waiting.rows);
+        let rows = self.hot.waiting(name).map_or(0, |waiting| waiting.rows);
         self.metrics.hot_rows.get_or_create(&label(name)).set(i64::try_from(rows).unwrap_or(i64::MAX));
         self.metrics.hot_bytes.set(i64::try_from(self.hot_bytes()).unwrap_or(i64::MAX));
     }
+}
+
+/// Merges what a commit adds to rollups with what waits there.
+async fn rolled(table: &Table, due: Due, fresh: Vec<(Span, RecordBatch)>) -> Result<Vec<Rolled>, LakeError> {
+    let merged = tokio::task::spawn_blocking(move || due.rolled(fresh)).await;
+    let merged = merged.map_err(|source| LakeError::Task { source })?;
+    merged.map_err(|source| LakeError::Encode { table: table.name.clone(), source: Box::new(source) })
 }

@@ -7,9 +7,12 @@
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute,
-    datatypes::{DataType, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType},
+    datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMicrosecondType},
 };
-use schemas::time::Instant;
+use schemas::{
+    rollup::{Measure, ROWS},
+    time::Instant,
+};
 use serde_json::{Map, Value, json};
 
 /// Longest text that serves as a bound: a device id. Longer texts (evidence, details) are no filter anyway.
@@ -33,6 +36,8 @@ pub(super) struct Tally {
 /// What is known of a column so far.
 #[derive(Debug, Default, Clone)]
 struct Column {
+    /// Whether anybody filters by it.
+    told: bool,
     nulls: usize,
     bounds: Option<(Value, Value)>,
     /// Some batch had values and no bounds.
@@ -42,14 +47,19 @@ struct Column {
 impl Tally {
     /// Of no rows yet.
     pub(super) fn new(schema: &SchemaRef) -> Self {
-        Self { schema: schema.clone(), rows: 0, columns: vec![Column::default(); schema.fields().len()] }
+        // Rollups are filtered by their keys and have a column for each measure of each metric.
+        let rollup = schema.column_with_name(ROWS).is_some();
+        let keys = |name: &str| Measure::of(name).is_none_or(|(metric, _)| metric == "event_time");
+        let told = |field: &Field| !field.data_type().is_nested() && (!rollup || keys(field.name()));
+        let columns = schema.fields().iter().map(|field| Column { told: told(field), ..Column::default() });
+        Self { schema: schema.clone(), rows: 0, columns: columns.collect() }
     }
 
     /// Counts a batch of the same schema.
     pub(super) fn add(&mut self, rows: &RecordBatch) {
         self.rows += rows.num_rows();
         for (known, column) in self.columns.iter_mut().zip(rows.columns()) {
-            if column.data_type().is_nested() {
+            if !known.told {
                 continue;
             }
             known.nulls += column.null_count();
@@ -68,16 +78,11 @@ impl Tally {
         }
     }
 
-    /// How many rows.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// As JSON.
     pub(super) fn stats(&self) -> String {
         let (mut least, mut greatest, mut nulls) = (Map::new(), Map::new(), Map::new());
         for (field, column) in self.schema.fields().iter().zip(&self.columns) {
-            if field.data_type().is_nested() {
+            if !column.told {
                 continue;
             }
             nulls.insert(field.name().clone(), json!(column.nulls));

@@ -23,16 +23,24 @@ use deltalake_core::{
     protocol::{DeltaOperation, SaveMode},
 };
 use schemas::{
+    door::DoorError,
     id::LogOffset,
     table::{PARTITION, TableName},
     time::{Clock, SystemClock},
 };
 use url::Url;
 
-use super::{LakeError, durable::sync_folder};
+use super::{LakeError, durable::sync_folder, maintain::live::Live};
+
+/// How often somebody else may be faster than [`Table::replace`].
+const RACES: usize = 8;
 
 /// Whose transactions these are. The shard is the log's; there is one log per process.
 const APP_ID: &str = "forewarn/shard-0";
+
+/// A second transaction of a telemetry commit, with the same offset: its rows are on their way to the rollups as well,
+/// and stay in the log until they are there. A commit without it was made while no rollups were kept.
+const ROLLED: &str = "forewarn/rollups";
 
 /// A table and where it stands.
 #[derive(Debug)]
@@ -44,6 +52,10 @@ pub(super) struct Table {
     pub(super) version: u64,
     /// The application transaction: all rows of frames before it are in `version`.
     pub(super) committed: Option<LogOffset>,
+    /// The greatest offset committed while rollups were kept.
+    pub(super) rolled: Option<LogOffset>,
+    /// Whether rollups of it are kept.
+    pub(super) rolls: bool,
     log: Log,
 }
 
@@ -90,9 +102,15 @@ impl Table {
         let state = delta.snapshot().map_err(failed)?;
         PROTOCOL.can_write_to(state).map_err(|error| LakeError::Open { table: name.clone(), source: error.into() })?;
         let schema = state.snapshot().arrow_schema();
-        let committed = transaction(&log, &delta).await.map_err(failed)?;
+        let committed = transaction(&log, &delta, APP_ID).await.map_err(failed)?;
+        let rolled = transaction(&log, &delta, ROLLED).await.map_err(failed)?;
         let version = state.version();
-        Ok(Self { name, url, schema, version, committed, log: Log(log) })
+        Ok(Self { name, url, schema, version, committed, rolled, rolls: false, log: Log(log) })
+    }
+
+    /// Its log, to read.
+    pub(super) fn log(&self) -> LogStoreRef {
+        self.log.0.clone()
     }
 
     /// The store of the table's files, rooted at its folder.
@@ -108,10 +126,10 @@ impl Table {
             predicate: None,
         };
         let more = HashMap::from([("isBlindAppend".to_owned(), true.into())]);
-        // The protocol's transaction version is signed; a log never holds 2^63 frames.
-        let transaction = Transaction::new(APP_ID, i64::try_from(end.0).unwrap_or(i64::MAX));
+        let mut transactions = vec![transaction_of(APP_ID, end)];
+        transactions.extend(self.rolls.then(|| transaction_of(ROLLED, end)));
         let actions = files.into_iter().map(Action::Add).collect();
-        let bytes = CommitData::new(actions, operation, more, vec![transaction]).get_bytes()?;
+        let bytes = CommitData::new(actions, operation, more, transactions).get_bytes()?;
         let version = self.version + 1;
         match self.log.0.write_commit_entry(version, CommitOrBytes::LogBytes(bytes), Default::default()).await {
             Ok(()) => {
@@ -124,6 +142,44 @@ impl Table {
         }
     }
 
+    /// From now on commits are made without rollups: those that are there have to be made anew before they count again.
+    pub(super) async fn forget_rollups(&mut self) -> Result<(), LakeError> {
+        let failed = |source: DoorError| LakeError::Commit { table: self.name.clone(), source };
+        let operation = DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let forgotten = vec![transaction_of(ROLLED, LogOffset(0))];
+        let bytes = CommitData::new(Vec::new(), operation, HashMap::new(), forgotten).get_bytes();
+        let bytes = bytes.map_err(|error| failed(error.into()))?;
+        let entry = CommitOrBytes::LogBytes(bytes);
+        let written = self.log.0.write_commit_entry(self.version + 1, entry, Default::default()).await;
+        written.map_err(|error| failed(error.into()))?;
+        self.version += 1;
+        self.rolled = Some(LogOffset(0));
+        Ok(())
+    }
+
+    /// Writes a version in which `files` take the place of all others, with the transaction `end`.
+    pub(super) async fn replace(&mut self, files: Vec<Add>, end: LogOffset) -> Result<(), LakeError> {
+        let name = self.name.clone();
+        let failed = |source: DoorError| LakeError::Commit { table: name.clone(), source };
+        for _ in 0..RACES {
+            let live = Live::read(self.log()).await.map_err(|error| failed(error.into()))?;
+            let removes = live.files.iter().map(|file| Action::Remove(file.removed(true)));
+            let actions = removes.chain(files.iter().cloned().map(Action::Add)).collect();
+            let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
+            let bytes = CommitData::new(actions, operation, HashMap::new(), vec![transaction_of(APP_ID, end)]);
+            let entry = CommitOrBytes::LogBytes(bytes.get_bytes().map_err(|error| failed(error.into()))?);
+            match self.log.0.write_commit_entry(live.version + 1, entry, Default::default()).await {
+                Ok(()) => {
+                    (self.version, self.committed) = (live.version + 1, Some(end));
+                    return Ok(());
+                }
+                Err(TransactionError::VersionAlreadyExists(_)) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        Err(failed(format!("another writer was faster {RACES} times").into()))
+    }
+
     /// Reads version and transaction anew.
     pub(super) async fn reload(&mut self) -> Result<(), LakeError> {
         let failed = |source: DeltaTableError| LakeError::Reload { table: self.name.clone(), source: source.into() };
@@ -132,7 +188,7 @@ impl Table {
         if state.snapshot().arrow_schema() != self.schema {
             return Err(LakeError::SchemaChanged { table: self.name.clone() });
         }
-        let committed = transaction(&self.log.0, &delta).await.map_err(failed)?;
+        let committed = transaction(&self.log.0, &delta, APP_ID).await.map_err(failed)?;
         self.version = state.version();
         self.committed = committed;
         Ok(())
@@ -181,8 +237,17 @@ async fn create(log: &LogStoreRef, name: &TableName, schema: &Schema) -> Result<
         .await
 }
 
-async fn transaction(log: &LogStoreRef, delta: &DeltaTable) -> Result<Option<LogOffset>, DeltaTableError> {
-    let version = delta.snapshot()?.transaction_version(log.as_ref(), APP_ID).await?;
+/// The protocol's transaction version is signed; a log never holds 2^63 frames.
+fn transaction_of(application: &str, end: LogOffset) -> Transaction {
+    Transaction::new(application, i64::try_from(end.0).unwrap_or(i64::MAX))
+}
+
+async fn transaction(
+    log: &LogStoreRef,
+    delta: &DeltaTable,
+    application: &str,
+) -> Result<Option<LogOffset>, DeltaTableError> {
+    let version = delta.snapshot()?.transaction_version(log.as_ref(), application).await?;
     Ok(version.map(|version| LogOffset(u64::try_from(version).unwrap_or(0))))
 }
 

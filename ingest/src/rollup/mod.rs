@@ -6,7 +6,7 @@
 //! Never: a duplicate noticed, which is dedup's work ahead of it.
 //!
 //! Neighbouring rows with equal keys make one increment, so rows sorted by device and time give the fewest; unsorted
-//! ones are right as well, only more. Nothing calls this at the commit yet: the lake has no rollup tables.
+//! ones are right as well, only more.
 
 #[cfg(test)]
 mod tests;
@@ -15,15 +15,15 @@ use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 use arrow::{
     array::{
-        Array as _, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray as _, Int64Array, PrimitiveArray,
-        RecordBatch, TimestampMicrosecondArray, UInt32Array, make_comparator, new_null_array,
+        Array as _, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray as _, Float64Array, Int64Array,
+        PrimitiveArray, RecordBatch, TimestampMicrosecondArray, UInt32Array, make_comparator, new_null_array,
     },
-    compute::{SortColumn, SortOptions, lexsort_to_indices, partition, take, take_record_batch},
+    compute::{SortColumn, SortOptions, cast, lexsort_to_indices, partition, take, take_record_batch},
     datatypes::{DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType},
     error::ArrowError,
 };
 use schemas::{
-    rollup::{KEYS, Measure, ROWS, Span, schema},
+    rollup::{KEYS, Measure, ROWS, Span, schema, singles},
     table::PARTITION,
 };
 
@@ -32,10 +32,14 @@ const DAY: i64 = 86_400_000_000;
 
 /// The increments that telemetry rows add to the buckets of `span`.
 pub fn increments(rows: &RecordBatch, span: Span) -> Result<RecordBatch, ArrowError> {
+    let to = schema(&rows.schema());
     let runs = Runs::of(rows, span)?;
+    if runs.ranges.len() == rows.num_rows() {
+        let names = to.fields().iter().map(|field| field.name().as_str());
+        return RecordBatch::try_new(to.clone(), singles(rows, names, span)?.columns().to_vec());
+    }
     let times = column(rows, "event_time")?;
     let mut columns = Vec::new();
-    let to = schema(&rows.schema());
     for field in to.fields() {
         let measured =
             Measure::of(field.name()).and_then(|(metric, measure)| Some((column(rows, metric).ok()?, measure)));
@@ -69,7 +73,11 @@ pub fn merge(rows: &RecordBatch, span: Span) -> Result<RecordBatch, ArrowError> 
     let mut columns = Vec::new();
     for (field, values) in rows.schema().fields().iter().zip(rows.columns()) {
         columns.push(match Measure::of(field.name()) {
-            Some((_, Measure::Count | Measure::Sum | Measure::SumSquares)) => runs.sum(values),
+            Some((metric, Measure::SumSquares)) => {
+                let counts = column(&rows, &Measure::Count.column(metric))?;
+                runs.joined_squares(values, counts, column(&rows, &Measure::Sum.column(metric))?)?
+            }
+            Some((_, Measure::Count | Measure::Sum)) => runs.sum(values),
             Some((_, Measure::Min)) => runs.extreme(values, Ordering::Less),
             Some((_, Measure::Max)) => runs.extreme(values, Ordering::Greater),
             Some((metric, Measure::Last | Measure::LastTime)) => {
@@ -166,6 +174,10 @@ impl Runs {
         match values.data_type() {
             DataType::Float64 => pick::<Float64Type>(self, values, side),
             DataType::Int64 => pick::<Int64Type>(self, values, side),
+            DataType::Timestamp(..) => {
+                let picked = pick::<TimestampMicrosecondType>(self, values, side);
+                Arc::new(picked.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("UTC"))
+            }
             other => new_null_array(other, self.ranges.len()),
         }
     }
@@ -191,18 +203,55 @@ impl Runs {
         }
     }
 
+    /// Of the distances from the mean of the run.
     fn sum_squares(&self, values: &ArrayRef) -> ArrayRef {
         match values.data_type() {
             DataType::Float64 => {
-                let values = values.as_primitive::<Float64Type>();
-                Arc::new(self.fold::<_, Float64Type>(values, |v| v * v, |sum, v| sum + v * v))
+                let raw = values.as_primitive::<Float64Type>().values();
+                self.squares(values, |at| raw[at])
             }
             _ => {
-                let values = values.as_primitive::<Int64Type>();
-                let square = |value: i64| value as f64 * value as f64;
-                Arc::new(self.fold::<_, Float64Type>(values, square, |sum, value| sum + square(value)))
+                let raw = values.as_primitive::<Int64Type>().values();
+                self.squares(values, |at| raw[at] as f64)
             }
         }
+    }
+
+    fn squares(&self, values: &ArrayRef, value: impl Fn(usize) -> f64) -> ArrayRef {
+        let there = |at: &usize| values.is_valid(*at);
+        let run = |range: &Range<usize>| {
+            let (mut count, mut sum) = (0.0, 0.0);
+            for at in range.clone().filter(there) {
+                count += 1.0;
+                sum += value(at);
+            }
+            let mean = sum / count;
+            (count > 0.0).then(|| range.clone().filter(there).map(|at| (value(at) - mean).powi(2)).sum::<f64>())
+        };
+        Arc::new(self.ranges.iter().map(run).collect::<Float64Array>())
+    }
+
+    /// The same of runs of increments (Chan, Golub and LeVeque 1979): what each has, and its mean's distance from the
+    /// mean of all.
+    fn joined_squares(&self, squares: &ArrayRef, counts: &ArrayRef, sums: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+        let sums = cast(sums, &DataType::Float64)?;
+        let (counts, sums) = (counts.as_primitive::<Int64Type>(), sums.as_primitive::<Float64Type>());
+        let squares = squares.as_primitive::<Float64Type>();
+        let there = |at: &usize| counts.is_valid(*at) && counts.value(*at) > 0 && squares.is_valid(*at);
+        let run = |range: &Range<usize>| {
+            let (mut count, mut sum) = (0.0, 0.0);
+            for at in range.clone().filter(there) {
+                count += counts.value(at) as f64;
+                sum += sums.value(at);
+            }
+            let mean = sum / count;
+            let one = |at: usize| {
+                let count = counts.value(at) as f64;
+                squares.value(at) + count * (sums.value(at) / count - mean).powi(2)
+            };
+            (count > 0.0).then(|| range.clone().filter(there).map(one).sum::<f64>())
+        };
+        Ok(Arc::new(self.ranges.iter().map(run).collect::<Float64Array>()))
     }
 
     /// Where the last value of each run stands; null if there is none.

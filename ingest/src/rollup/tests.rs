@@ -87,7 +87,7 @@ type Key = (String, String, Option<String>, i64);
 fn recomputed(readings: &[&Reading], span: Span) -> BTreeMap<Key, Vec<String>> {
     let mut buckets: BTreeMap<Key, Vec<&Reading>> = BTreeMap::new();
     for reading in readings {
-        let start = reading.micros.div_euclid(span.micros()) * span.micros();
+        let start = span.micros().map_or(0, |width| reading.micros.div_euclid(width) * width);
         let key = (reading.tenant().into(), reading.device(), reading.firmware().map(Into::into), start);
         buckets.entry(key).or_default().push(reading);
     }
@@ -97,13 +97,16 @@ fn recomputed(readings: &[&Reading], span: Span) -> BTreeMap<Key, Vec<String>> {
         let least = floats.iter().copied().reduce(f64::min);
         let greatest = floats.iter().copied().reduce(f64::max);
         let sum = floats.iter().copied().reduce(|a, b| a + b);
-        let squares = floats.iter().map(|v| v * v).reduce(|a, b| a + b);
+        let mean = sum.map(|sum| sum / floats.len() as f64);
+        let squares = mean.map(|mean| floats.iter().map(|v| (v - mean).powi(2)).sum::<f64>());
+        let squares = squares.map(|squares| format!("{squares:.6}"));
+        let times = (readings.iter().map(|r| r.micros).min(), readings.iter().map(|r| r.micros).max());
         let last_power = readings.iter().filter_map(|r| Some((r.micros, r.power?))).max();
         let last_program = readings.iter().filter_map(|r| Some((r.micros, r.program()?))).max();
         let opens: Vec<bool> = readings.iter().filter_map(|r| r.open).collect();
         let open = (!opens.is_empty()).then(|| opens.iter().filter(|open| **open).count() as i64);
         vec![
-            format!("{}", readings.len()),
+            format!("{} {:?} {:?}", readings.len(), times.0, times.1),
             format!("{} {least:?} {greatest:?} {sum:?} {squares:?}", floats.len()),
             format!("{:?}", last_power.map(|(time, quarters)| (time, f64::from(quarters) / 4.0))),
             format!("{} {:?} {:?}", wholes.len(), wholes.iter().min(), wholes.iter().max()),
@@ -144,9 +147,10 @@ fn told(rollup: &RecordBatch) -> BTreeMap<Key, Vec<String>> {
         );
         let date = rollup.column_by_name("date").unwrap().as_primitive::<Date32Type>().value(at);
         let (least, greatest) = (float("power_w_min", at), float("power_w_max", at));
-        let (sum, squares) = (float("power_w_sum", at), float("power_w_sum_squares", at));
+        let squares = float("power_w_sum_squares", at).map(|squares| format!("{:.6}", squares.abs()));
+        let sum = float("power_w_sum", at);
         let said = vec![
-            format!("{}", whole("rows", at).unwrap()),
+            format!("{} {:?} {:?}", whole("rows", at).unwrap(), time("event_time_min", at), time("event_time_max", at)),
             format!("{} {least:?} {greatest:?} {sum:?} {squares:?}", whole("power_w_count", at).unwrap()),
             format!("{:?}", time("power_w_last_time", at).zip(float("power_w_last", at))),
             format!(

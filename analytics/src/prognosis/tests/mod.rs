@@ -43,7 +43,7 @@ impl TableSource for Hot {
     fn snapshot(&self, table: &TableName) -> Option<TableSnapshot> {
         let (schema, hot) = self.0.lock().unwrap().get(table)?.clone();
         let location = "file:///nowhere/".parse().unwrap();
-        Some(TableSnapshot { location, version: None, schema, hot })
+        Some(TableSnapshot { location, version: None, schema, hot, raw: Vec::new() })
     }
 }
 

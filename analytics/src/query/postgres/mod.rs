@@ -46,6 +46,7 @@ use datafusion_pg_catalog::{
 };
 use schemas::{
     door::{SqlError, TableSource},
+    rollup::Span,
     service::ServiceTable,
     table::TableName,
 };
@@ -53,6 +54,7 @@ use schemas::{
 pub use self::setting::DEFAULTS;
 use super::{
     catalog::{CATALOG, PG_CATALOG, SCHEMA, names, table_type},
+    latest,
     policy::{self, Asked},
     problem,
     trend::{self, Planner},
@@ -181,6 +183,11 @@ impl Outlines {
         }
         if let Ok(table) = name.parse::<ServiceTable>() {
             return Ok(self.service.then(|| table.schema()));
+        }
+        if let Some(profile) = latest::profile(name) {
+            let rollup = TableName::Rollup(Span::All, profile);
+            let Some(snapshot) = self.tables.snapshot(&rollup) else { return Ok(None) };
+            return Ok(Some(latest::table(&rollup, Arc::new(EmptyTable::new(snapshot.schema)))?.schema()));
         }
         let snapshot = name.parse::<TableName>().ok().and_then(|name| self.tables.snapshot(&name));
         Ok(snapshot.map(|snapshot| snapshot.schema))

@@ -88,7 +88,11 @@ impl World {
     }
 
     fn show(&self, name: TableName, location: Url, version: Option<u64>, schema: SchemaRef, hot: Vec<RecordBatch>) {
-        self.shelf.tables.lock().unwrap().insert(name, TableSnapshot { location, version, schema, hot });
+        self.shelf
+            .tables
+            .lock()
+            .unwrap()
+            .insert(name, TableSnapshot { location, version, schema, hot, raw: Vec::new() });
     }
 
     fn engine(&self, settings: Settings) -> Engine {

@@ -102,7 +102,11 @@ impl Fleet {
         for (name, rows) in [(TableName::Outcome, self.outcomes), (TableName::Fault, self.faults)] {
             let (location, schema) = (Url::parse("file:///nowhere/").unwrap(), table::fixed(&name).unwrap());
             let hot = vec![filled(&schema, &rows)];
-            shelf.tables.lock().unwrap().insert(name, TableSnapshot { location, version: None, schema, hot });
+            shelf
+                .tables
+                .lock()
+                .unwrap()
+                .insert(name, TableSnapshot { location, version: None, schema, hot, raw: Vec::new() });
         }
         let register = HashMap::from([(ServiceTable::Device, self.devices), (ServiceTable::Ticket, self.tickets)]);
         let clock = Arc::new(ManualClock::at(NOW.parse().unwrap()));

@@ -44,6 +44,14 @@ pub(in super::super) struct File {
     remove: Remove,
 }
 
+impl File {
+    /// The action that removes it; `change` tells that its rows are gone with it.
+    pub(in super::super) fn removed(&self, change: bool) -> Remove {
+        let now = SystemClock.now().micros() / 1000;
+        Remove { data_change: change, deletion_timestamp: Some(now), ..self.remove.clone() }
+    }
+}
+
 /// A table's files at one version.
 pub(in super::super) struct Live {
     log: LogStoreRef,
@@ -101,10 +109,7 @@ impl Live {
         new: Vec<Add>,
         change: bool,
     ) -> Result<Option<u64>, ReplaceError> {
-        let now = SystemClock.now().micros() / 1000;
-        let removes = old.iter().map(|file| {
-            Action::Remove(Remove { data_change: change, deletion_timestamp: Some(now), ..file.remove.clone() })
-        });
+        let removes = old.iter().map(|file| Action::Remove(file.removed(change)));
         let names = Vec::from_iter(new.iter().map(|add| add.path.clone()));
         let actions = Vec::from_iter(removes.chain(new.into_iter().map(Action::Add)));
         let operation = match change {

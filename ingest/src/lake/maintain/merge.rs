@@ -1,8 +1,8 @@
 //! Sorted files of one partition to fewer sorted files.
 //!
 //! In: whole Parquet files, each sorted by tenant, device and time. Out: finished files in the same order. Promise:
-//! every row that is kept is in exactly one of them; of each input one batch is decoded at a time. Never: I/O; the
-//! caller runs this on a thread of its own.
+//! every row that is kept is in exactly one of them, increments of a rollup with equal keys as one; of each input one
+//! batch is decoded at a time. Never: I/O; the caller runs this on a thread of its own.
 //!
 //! Inputs are of neighbouring stretches of time, so a device's rows come as one run from each: an input is compared
 //! with the one behind it by doubling and halving, once per run and not per row, and no key is copied.
@@ -11,8 +11,8 @@ use std::cmp::Ordering;
 
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch},
-    compute::interleave_record_batch,
-    datatypes::{DataType, SchemaRef},
+    compute::{concat_batches, interleave_record_batch},
+    datatypes::{DataType, Int64Type, SchemaRef},
     error::ArrowError,
     row::{RowConverter, Rows, SortField},
 };
@@ -27,8 +27,10 @@ use parquet::{
     file::properties::WriterProperties,
     schema::types::ColumnPath,
 };
+use schemas::rollup::{ROWS, Span};
 
 use super::super::{hot::conform, part::properties, stats::Tally};
+use crate::rollup;
 
 /// Rows decoded at a time of each input, and put out at a time: 64 inputs of a hundred bytes a row take 50 MB.
 const BATCH_ROWS: usize = 8192;
@@ -51,8 +53,21 @@ pub(in super::super) struct Merged {
     pub(in super::super) bytes: Bytes,
     /// Statistics, as JSON.
     pub(in super::super) stats: String,
-    /// Rows in it.
-    pub(in super::super) rows: usize,
+}
+
+/// What a merge came to.
+#[derive(Debug, Default)]
+pub(in super::super) struct Outcome {
+    /// The files.
+    pub(in super::super) files: Vec<Merged>,
+    /// Rows that were read.
+    pub(in super::super) taken: u64,
+    /// Rows that were dropped.
+    pub(in super::super) dropped: u64,
+    /// What the rows read stand for: themselves, or, of a rollup, the telemetry summed up in them.
+    pub(in super::super) stood_for: u64,
+    /// What the rows in the files and those dropped stand for.
+    pub(in super::super) stand_for: u64,
 }
 
 /// What to do with a tenant's rows.
@@ -108,16 +123,18 @@ impl Input {
 }
 
 /// Merges `files`, whose rows have the columns of `schema` or some of them, into files of about `most` bytes, none of
-/// which reaches across one of the tenants `cuts`. Tells beside them how many rows were dropped.
+/// which reaches across one of the tenants `cuts`; with `span`, they are files of that rollup.
 pub(in super::super) fn merge(
     schema: &SchemaRef,
     files: Vec<Bytes>,
     most: usize,
     fate: &dyn Fn(&str) -> Fate,
     cuts: &[String],
-) -> Result<(Vec<Merged>, usize), MergeError> {
+    span: Option<Span>,
+) -> Result<Outcome, MergeError> {
     let time = schema.fields().iter().find(|field| matches!(field.data_type(), DataType::Timestamp(..)));
     let names = ["tenant", "device_id"].into_iter().chain(time.map(|field| field.name().as_str()));
+    let names = names.chain(span.map(|_| "firmware"));
     let key = Vec::from_iter(names.filter_map(|name| schema.index_of(name).ok()));
     let fields = key.iter().map(|column| SortField::new(schema.field(*column).data_type().clone()));
     let converter = RowConverter::new(fields.collect())?;
@@ -128,7 +145,8 @@ pub(in super::super) fn merge(
         let keys = converter.empty_rows(0, 0);
         inputs.push(Input { reader, batch, keys, row: 0 });
     }
-    let mut out = Out { schema, most, fate, cuts, open: None, done: Vec::new(), dropped: 0, tenant: None };
+    let done = Outcome::default();
+    let mut out = Out { schema, most, fate, cuts, span, open: None, done, tenant: None, held: None };
     // Inputs that have rows, the one with the least row last.
     let mut order = Vec::new();
     for at in 0..inputs.len() {
@@ -152,8 +170,7 @@ pub(in super::super) fn merge(
         }
         place(&inputs, &mut order, at);
     }
-    out.close()?;
-    Ok((out.done, out.dropped))
+    out.finish()
 }
 
 /// Takes the next batch of an input that is at the end of one; without another it stays there.
@@ -183,7 +200,7 @@ fn place(inputs: &[Input], order: &mut Vec<usize>, at: usize) {
 
 fn flush(inputs: &[Input], picked: &mut Vec<(usize, usize)>, out: &mut Out<'_>) -> Result<(), MergeError> {
     let batches = Vec::from_iter(inputs.iter().map(|input| &input.batch));
-    out.put(&interleave_record_batch(&batches, picked)?)?;
+    out.take(interleave_record_batch(&batches, picked)?)?;
     picked.clear();
     Ok(())
 }
@@ -207,13 +224,45 @@ struct Out<'a> {
     most: usize,
     fate: &'a dyn Fn(&str) -> Fate,
     cuts: &'a [String],
+    span: Option<Span>,
     open: Option<(ArrowWriter<Vec<u8>>, Tally)>,
-    done: Vec<Merged>,
-    dropped: usize,
+    done: Outcome,
     tenant: Option<String>,
+    /// The last increment: more of its key may come.
+    held: Option<RecordBatch>,
+}
+
+/// What rows stand for.
+fn weight(rows: &RecordBatch, span: Option<Span>) -> u64 {
+    let counts = span
+        .and_then(|_| rows.column_by_name(ROWS)?.as_primitive_opt::<Int64Type>()?.values().iter().sum::<i64>().into());
+    counts.map_or(rows.num_rows() as u64, |sum: i64| sum.unsigned_abs())
 }
 
 impl Out<'_> {
+    /// Takes rows in order; increments with equal keys become one.
+    fn take(&mut self, rows: RecordBatch) -> Result<(), MergeError> {
+        self.done.taken += rows.num_rows() as u64;
+        self.done.stood_for += weight(&rows, self.span);
+        let Some(span) = self.span else { return self.put(&rows) };
+        let rows = match self.held.take() {
+            Some(held) => concat_batches(&rows.schema(), [&held, &rows])?,
+            None => rows,
+        };
+        let rows = rollup::merge(&rows, span)?;
+        let last = rows.num_rows().saturating_sub(1);
+        self.held = Some(rows.slice(last, rows.num_rows() - last));
+        self.put(&rows.slice(0, last))
+    }
+
+    fn finish(mut self) -> Result<Outcome, MergeError> {
+        if let Some(held) = self.held.take() {
+            self.put(&held)?;
+        }
+        self.close()?;
+        Ok(self.done)
+    }
+
     /// Takes sorted rows, tenant by tenant.
     fn put(&mut self, rows: &RecordBatch) -> Result<(), MergeError> {
         let Some(tenants) = rows.column_by_name("tenant").and_then(|column| column.as_string_opt::<i32>().cloned())
@@ -243,7 +292,8 @@ impl Out<'_> {
                 begun = from;
             }
             if fate == Fate::Drop {
-                self.dropped += to - from;
+                self.done.dropped += (to - from) as u64;
+                self.done.stand_for += weight(&rows.slice(from, to - from), self.span);
                 begun = to;
             }
             if !same {
@@ -265,6 +315,7 @@ impl Out<'_> {
                 none.insert((writer, Tally::new(self.schema)))
             }
         };
+        self.done.stand_for += weight(rows, self.span);
         tally.add(rows);
         writer.write(rows)?;
         if writer.bytes_written() + writer.in_progress_size() >= self.most {
@@ -276,7 +327,7 @@ impl Out<'_> {
     fn close(&mut self) -> Result<(), MergeError> {
         if let Some((writer, tally)) = self.open.take() {
             let bytes = writer.into_inner()?.into();
-            self.done.push(Merged { bytes, stats: tally.stats(), rows: tally.rows() });
+            self.done.files.push(Merged { bytes, stats: tally.stats() });
         }
         Ok(())
     }

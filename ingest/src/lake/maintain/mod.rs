@@ -17,7 +17,7 @@
 //! and without an application transaction. The lease is a lock of the operating system on `maintenance.lock`: it ends
 //! with the process that holds it, needs no clock, and a process that was only stopped for a while still has it.
 
-mod live;
+pub(super) mod live;
 pub(super) mod merge;
 mod plan;
 mod retention;
@@ -132,15 +132,13 @@ pub enum MaintainError {
         source: DoorError,
     },
     /// A merge did not hold all rows that it was to hold: nothing was replaced.
-    #[error("merge of {table}: {put} rows and {dropped} dropped ones are not the {taken} that were read")]
+    #[error("merge of {table}: {put} rows, with those dropped, are not the {taken} that were read")]
     Rows {
         /// Which table.
         table: TableName,
-        /// Rows in the new files.
+        /// Rows in the new files and past their time; of a rollup, what they stand for.
         put: u64,
-        /// Rows past their time.
-        dropped: u64,
-        /// Rows in the old files.
+        /// Rows in the old files; of a rollup, what they stand for.
         taken: u64,
     },
 }
@@ -357,15 +355,19 @@ impl Maintainer {
             let most = usize::try_from(self.settings.file_bytes).unwrap_or(usize::MAX);
             let fate = |tenant: &str| expired.fate(tenant);
             // On this thread: it is the one that gives way.
-            let (merged, gone) =
-                merge(&live.schema, inputs, most, &fate, expired.cuts()).map_err(|error| failed(error.into()))?;
-            let put: u64 = merged.iter().map(|file| file.rows as u64).sum();
-            dropped = gone as u64;
-            if put + dropped != taken {
-                return Err(MaintainError::Rows { table: table.clone(), put, dropped, taken });
+            let span = match table {
+                TableName::Rollup(span, _) => Some(*span),
+                _ => None,
+            };
+            let merged = merge(&live.schema, inputs, most, &fate, expired.cuts(), span);
+            let merged = merged.map_err(|error| failed(error.into()))?;
+            dropped = merged.dropped;
+            if merged.taken != taken || merged.stand_for != merged.stood_for {
+                let (put, taken) = (merged.stand_for, merged.stood_for);
+                return Err(MaintainError::Rows { table: table.clone(), put, taken });
             }
             let date = files.first().map(|file| file.date.clone()).unwrap_or_default();
-            for file in merged {
+            for file in merged.files {
                 figures.bytes_written += file.bytes.len() as u64;
                 let written = put_file(store.as_ref(), live.version, &date, file).await;
                 adds.push(written.map_err(|error| failed(error.into()))?);
@@ -375,8 +377,8 @@ impl Maintainer {
         }
         figures.rows_dropped += dropped;
         let version = live.replace(&files, adds, dropped > 0).await.map_err(|error| failed(error.into()))?;
-        if let (Some(version), Some(shelf)) = (version, self.hot.as_ref().and_then(|hot| hot.shelves.get(table))) {
-            shelf.same(version);
+        if let (Some(version), Some(hot)) = (version, &self.hot) {
+            hot.same(table, version);
         }
         tracing::debug!(%table, files = files.len(), dropped, "rewrote {} files of table {table}", files.len());
         Ok(())
@@ -384,9 +386,7 @@ impl Maintainer {
 
     /// Deletes files that no recent version holds. Tells how many.
     async fn vacuum(&self, table: &TableName, live: &Live) -> Result<u64, DoorError> {
-        if let Some(shelf) = self.hot.as_ref().and_then(|hot| hot.shelves.get(table))
-            && shelf.version() < live.version
-        {
+        if self.hot.as_ref().and_then(|hot| hot.version(table)).is_some_and(|shown| shown < live.version) {
             // Queries still read an older version; there will be another search.
             return Ok(0);
         }

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use schemas::{table::TableName, time::Instant};
+use schemas::{rollup::Span, table::TableName, time::Instant};
 
 use super::{
     File, Settings,
@@ -35,6 +35,11 @@ pub(super) fn due(
     settings: &Settings,
     retention: &Retention,
 ) -> Option<Due> {
+    // What every question about the present reads stays in few files: it is one row a device.
+    let most = match table {
+        TableName::Rollup(Span::All, _) => settings.files.min(ALL_FILES),
+        _ => settings.files,
+    };
     let mut days = BTreeMap::<&str, Vec<&File>>::new();
     for file in files {
         days.entry(&file.date).or_default().push(file);
@@ -68,7 +73,7 @@ pub(super) fn due(
         let settle = i64::try_from(settings.settle.as_millis()).unwrap_or(i64::MAX);
         let settled = over && newest.saturating_add(settle) <= written_ms;
         let classes = small.chunk_by(|a, b| class(a.bytes) == class(b.bytes));
-        let full = classes.into_iter().find(|class| class.len() >= settings.files.max(2));
+        let full = classes.into_iter().find(|class| class.len() >= most.max(2));
         let chosen = if settled && small.len() > 1 { Some(small.as_slice()) } else { full };
         let mut bytes = 0;
         let within = |file: &&&File| {
@@ -83,6 +88,9 @@ pub(super) fn due(
     }
     None
 }
+
+/// Files of one class that the rollup over all time has at most.
+const ALL_FILES: usize = 6;
 
 /// Files that one merge reads: it holds a batch of decoded rows of each.
 const MERGE_FILES: usize = 64;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use schemas::{id::TenantId, table::TableName};
+use schemas::{id::TenantId, rollup::Span, table::TableName};
 use serde::{Deserialize, Serialize};
 
 use super::merge::Fate;
@@ -21,6 +21,12 @@ pub struct Keep(#[serde(with = "schemas::time::span")] pub Duration);
 pub struct Retention {
     /// Of every `telemetry_{profile}`.
     pub telemetry: Option<Keep>,
+    /// Of every `rollup_1m_{profile}`.
+    pub rollup_1m: Option<Keep>,
+    /// Of every `rollup_1h_{profile}`.
+    pub rollup_1h: Option<Keep>,
+    /// Of every `rollup_1d_{profile}`.
+    pub rollup_1d: Option<Keep>,
     /// Of `fault`.
     pub fault: Option<Keep>,
     /// Of `status`.
@@ -52,6 +58,11 @@ impl Retention {
     fn own(&self, table: &TableName) -> Option<Duration> {
         let keep = match table {
             TableName::Telemetry(_) => self.telemetry,
+            TableName::Rollup(Span::Minute, _) => self.rollup_1m,
+            TableName::Rollup(Span::Hour, _) => self.rollup_1h,
+            TableName::Rollup(Span::Day, _) => self.rollup_1d,
+            // One row a device, of no day.
+            TableName::Rollup(Span::All, _) => None,
             TableName::Fault => self.fault,
             TableName::Status => self.status,
             TableName::Reply => self.reply,

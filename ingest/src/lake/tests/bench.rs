@@ -127,14 +127,19 @@ pub(super) fn chunk(profiles: &Profiles, tables: &[TableName], from: u64, to: u6
     Arc::new(Chunk { start: LogOffset(from), end: LogOffset(to), now: Instant::EPOCH, rows: rows.collect() })
 }
 
+/// Without rollups, which have tests of their own.
+fn bare() -> Settings {
+    Settings { rollups: false, ..Settings::default() }
+}
+
 /// Commits only when told to stop.
 pub(super) fn lazy() -> Settings {
-    Settings { commit_interval: Duration::from_secs(3600), ..Settings::default() }
+    Settings { commit_interval: Duration::from_secs(3600), ..bare() }
 }
 
 /// Commits whatever is there as soon as it can.
 pub(super) fn eager() -> Settings {
-    Settings { commit_interval: Duration::ZERO, ..Settings::default() }
+    Settings { commit_interval: Duration::ZERO, ..bare() }
 }
 
 pub(super) async fn open(root: &Path, profiles: &Profiles, settings: Settings) -> Result<Lake, LakeError> {
@@ -198,6 +203,22 @@ impl Running {
         let Self { feed, task, stop: _, .. } = self;
         drop(feed);
         tokio::time::timeout(DEADLINE, task).await.expect("the lake ends").unwrap()
+    }
+
+    /// Ends the feed; as kill -9 once `dead`. Tells whether the lake ended by itself, and what the log was told.
+    pub(super) async fn end_unless(self, dead: impl Fn() -> bool) -> (bool, u64) {
+        let Self { feed, task, cursor, .. } = self;
+        drop(feed);
+        until(|| dead() || task.is_finished()).await;
+        let ended = !dead();
+        match ended {
+            true => task.await.unwrap().unwrap(),
+            false => {
+                task.abort();
+                let _ = task.await;
+            }
+        }
+        (ended, *cursor.borrow())
     }
 
     /// As kill -9: nothing is finished.

@@ -4,5 +4,6 @@ mod bench;
 mod crash;
 mod files;
 mod maintain;
+mod rollup;
 mod rows;
 mod store;

@@ -193,7 +193,7 @@ async fn limits_of_rows_and_age_start_a_commit() {
     lake.durable(51).await;
     lake.stop().await.unwrap();
 
-    let settings = Settings { commit_interval: Duration::from_millis(50), ..Settings::default() };
+    let settings = Settings { commit_interval: Duration::from_millis(50), ..lazy() };
     let mut lake = Running::start(open(folder.path(), &profiles, settings).await.unwrap());
     lake.send(chunk(&profiles, &[TableName::Fault], 51, 52)).await;
     lake.durable(52).await;
