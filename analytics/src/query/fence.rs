@@ -67,7 +67,7 @@ impl Shape {
             let Some(stored) = stored else { return Ok(new_null_array(field.data_type(), rows)) };
             let column = batch.column(*stored);
             let column = match &keep {
-                Some(keep) => keep.filter(column)?,
+                Some(keep) => alone(keep.filter(column)?),
                 None => Arc::clone(column),
             };
             as_type(&column, field.data_type())
@@ -75,6 +75,14 @@ impl Shape {
         let columns = columns.collect::<Result<Vec<ArrayRef>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.shown), columns, &options)?)
+    }
+}
+
+/// Views of a filtered array still stand on all bytes of the one before: other tenants' too.
+fn alone(column: ArrayRef) -> ArrayRef {
+    match column.as_string_view_opt() {
+        Some(views) => Arc::new(views.gc()),
+        None => column,
     }
 }
 

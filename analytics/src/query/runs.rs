@@ -242,7 +242,7 @@ impl Table {
         let column = |expr: &Arc<dyn PhysicalExpr>| expr.evaluate(batch)?.into_array(rows);
         let by = self.by.iter().map(column).collect::<Result<Vec<ArrayRef>>>()?;
         self.batches += 1;
-        if self.without_runs < PATIENCE || self.batches % 16 == 0 {
+        if self.without_runs < PATIENCE || self.batches.is_multiple_of(16) {
             let runs = partition(&by)?.ranges();
             if runs.len() * 2 <= rows {
                 self.without_runs = 0;

@@ -3,7 +3,7 @@
 //!
 //! In: units that ran to failure. Out: per [`Form`] of interval the share of true lives it holds, and how wide it is. Promise:
 //! whoever is asked was seen by no model, no calibration row and no choice; each unit weighs the same, at every moment at
-//! which a still running unit could be met: [`YOUNGEST`] rows old, and no more than the cap and a fifth left. Never: a unit
+//! which a still running unit could be met: `YOUNGEST` rows old, and no more than the cap and a fifth left. Never: a unit
 //! of a test part; that is how a form can be chosen without one.
 //!
 //! Each of the outer folds fits all models of [`super::Model::fit`] on the others, so this takes as long as that many fits.
