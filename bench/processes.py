@@ -134,7 +134,9 @@ class Forewarn:
         body = json.dumps({"query": sql}).encode()
         request = urllib.request.Request(f"http://{self.http}/v1/sql", body, headers)
         with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
+            told = json.load(answer)
+        names = [column["name"] for column in told["columns"]]
+        return [dict(zip(names, row)) for row in told["rows"]]
 
     def progress(self):
         request = urllib.request.Request(f"http://{self.http}/health/ready")
