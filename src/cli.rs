@@ -129,6 +129,10 @@ struct CheckConfig {
 impl Cli {
     /// Carries the command out.
     pub fn run(self) -> anyhow::Result<()> {
+        if let Err(error) = crate::memory::small_pages() {
+            // It only takes more memory then; logs are not there yet.
+            eprintln!("warning: huge pages cannot be turned off: {error}");
+        }
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
         runtime.block_on(async {
             match self.command {

@@ -20,7 +20,6 @@ use arrow::{
     ipc::writer::StreamWriter,
 };
 use clap::{Parser, Subcommand};
-use forewarn as _; // for its allocator
 use futures::StreamExt as _;
 use prometheus_client::registry::Registry;
 use schemas::{
@@ -84,6 +83,8 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
+    // As the server does.
+    forewarn::memory::small_pages()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match Cli::parse().command {
         Command::Generate { data, rows, devices, minutes, seed, raw } => {

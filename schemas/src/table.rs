@@ -20,6 +20,10 @@ pub const TELEMETRY_COLUMNS: [&str; 10] =
 /// The partition column of every table.
 pub const PARTITION: &str = "date";
 
+/// The application whose Delta transactions a table's commits carry: its version is the offset in the log before which all
+/// rows are in the table. The shard is the log's; there is one log per process.
+pub const TRANSACTION: &str = "forewarn/shard-0";
+
 /// A table of the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum TableName {

@@ -2,11 +2,10 @@
 
 use std::{fs, path::Path, process::Output};
 
-use forewarn::fleet::device::{Answer, Broker, Message, Session};
-use schemas::topic::{Channel, Topic};
+use schemas::topic::Channel;
 use serde_json::{Value, json};
 
-use crate::process::{Server, forewarn, free_address, until};
+use crate::process::{Server, forewarn, free_address, say, until};
 
 const KETTLE: &str = r#"
 name = "kettle"
@@ -30,26 +29,9 @@ const LEDGER: &str = "select device_id, sum(received) as received, sum(duplicate
     last_value(gaps order by revision) as gaps from ledger \
     where channel = 'telemetry' and hour >= now() - interval '1 day' group by device_id order by missing desc";
 
-fn topic(device: &str) -> Topic {
-    Topic::new("dev".parse().unwrap(), device.parse().unwrap(), Channel::Telemetry)
-}
-
 async fn send(server: &Server, device: &str, payloads: &[Value]) {
-    let broker = Broker {
-        host: server.mqtt.ip().to_string(),
-        port: server.mqtt.port(),
-        password: Some(server.device_password()),
-    };
-    let status = Topic::new("dev".parse().unwrap(), device.parse().unwrap(), Channel::Status);
-    let mut session = Session::open(&broker, &status).await.unwrap();
-    let messages: Vec<Message> = payloads
-        .iter()
-        .map(|payload| Message { topic: topic(device), payload: payload.to_string().into_bytes(), retain: false })
-        .collect();
-    let mut acknowledged = 0;
-    session.publish(&messages, |_, answer| acknowledged += usize::from(answer == Answer::Acknowledged)).await.unwrap();
-    assert_eq!(acknowledged, messages.len());
-    session.close().await;
+    let said: Vec<_> = payloads.iter().map(|payload| (Channel::Telemetry, payload.clone())).collect();
+    say(&server.broker(), "dev", device, &said).await;
 }
 
 fn reading(seq: i64, water: f64) -> Value {

@@ -3,17 +3,14 @@
 
 use std::{fs, path::Path, process::Command};
 
-use forewarn::{
-    dev::Secrets,
-    fleet::device::{Broker, Message, Session},
-};
+use forewarn::dev::Secrets;
 use schemas::{
     time::{Clock as _, Instant, SystemClock},
-    topic::{Channel, Topic},
+    topic::Channel,
 };
 use serde_json::{Value, json};
 
-use crate::process::{Server, until};
+use crate::process::{Server, say, until};
 
 /// From and to of a dashboard, and the width of a point.
 struct Range {
@@ -124,13 +121,6 @@ impl World {
         let secrets = Secrets::of(&server.data);
         let port = secrets.addresses().unwrap().postgres.unwrap().port().to_string();
         let token = secrets.admin_token().unwrap();
-        let broker = Broker {
-            host: server.mqtt.ip().to_string(),
-            port: server.mqtt.port(),
-            password: Some(server.device_password()),
-        };
-        let topic = |channel| Topic::new("dev".parse().unwrap(), "wm-1".parse().unwrap(), channel);
-        let mut session = Session::open(&broker, &topic(Channel::Status)).await.unwrap();
         let (now, hour) = (SystemClock.now(), std::time::Duration::from_secs(3600));
         let telemetry = json!({
             "profile": "washing_machine", "boot": 1, "seq": 0, "ts": now.to_string(), "firmware": "1.2",
@@ -140,13 +130,8 @@ impl World {
             "profile": "washing_machine", "boot": 1, "seq": 1, "ts": now.to_string(), "code": "E57", "active": true,
         });
         let letter = json!({"profile": "washing_machine", "boot": 1, "seq": 2, "ts": "no time", "m": {}});
-        let bodies = [(Channel::Telemetry, telemetry), (Channel::Fault, fault), (Channel::Telemetry, letter)];
-        let messages = bodies.map(|(channel, body)| Message {
-            topic: topic(channel),
-            payload: body.to_string().into(),
-            retain: false,
-        });
-        session.publish(&messages, |_, _| ()).await.unwrap();
+        let said = [(Channel::Telemetry, telemetry), (Channel::Fault, fault), (Channel::Telemetry, letter)];
+        say(&server.broker(), "dev", "wm-1", &said).await;
         until("the ticket", async || server.tickets().await.pop()).await;
         let plate = json!({"model": "WM-1", "installed_at": now.minus(hour * 24 * 100).to_string()});
         server.client.put("/v1/devices/wm-1/nameplate", &plate).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::{pin::pin, time::Duration};
 
-use forewarn::fleet::device::{Answer, Broker, Message, Session};
+use forewarn::fleet::device::{Answer, Message, Session};
 use futures::StreamExt;
 use schemas::{
     time::Instant,
@@ -35,11 +35,7 @@ fn readings(hours: std::ops::Range<u32>) -> Vec<Message> {
 }
 
 async fn send(server: &Server, messages: &[Message]) {
-    let broker = Broker {
-        host: server.mqtt.ip().to_string(),
-        port: server.mqtt.port(),
-        password: Some(server.device_password()),
-    };
+    let broker = server.broker();
     let mut session = Session::open(&broker, &topic(Channel::Status)).await.unwrap();
     let mut acknowledged = 0;
     session.publish(messages, |_, answer| acknowledged += usize::from(answer == Answer::Acknowledged)).await.unwrap();

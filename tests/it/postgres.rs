@@ -6,14 +6,11 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use forewarn::{
-    dev::Secrets,
-    fleet::device::{Answer, Broker, Message, Session},
-};
-use schemas::topic::{Channel, Topic};
+use forewarn::dev::Secrets;
+use schemas::topic::Channel;
 use serde_json::json;
 
-use crate::process::{Server, until};
+use crate::process::{Server, say, until};
 
 /// A server with a door, and one washing machine's rows in it.
 struct Door {
@@ -28,13 +25,6 @@ impl Door {
         let secrets = Secrets::of(&server.data);
         let address = secrets.addresses().unwrap().postgres.unwrap();
         let token = secrets.admin_token().unwrap();
-        let broker = Broker {
-            host: server.mqtt.ip().to_string(),
-            port: server.mqtt.port(),
-            password: Some(server.device_password()),
-        };
-        let topic = |channel| Topic::new("dev".parse().unwrap(), "wm-1".parse().unwrap(), channel);
-        let mut session = Session::open(&broker, &topic(Channel::Status)).await.unwrap();
         let now = schemas::time::Clock::now(&schemas::time::SystemClock).to_string();
         let telemetry = json!({
             "profile": "washing_machine", "boot": 1, "seq": 0, "ts": now,
@@ -43,14 +33,8 @@ impl Door {
         let fault = json!({
             "profile": "washing_machine", "boot": 1, "seq": 1, "ts": now, "code": "E21", "active": true,
         });
-        let messages = [(Channel::Telemetry, telemetry), (Channel::Fault, fault)].map(|(channel, body)| Message {
-            topic: topic(channel),
-            payload: body.to_string().into(),
-            retain: false,
-        });
-        let mut answers = Vec::new();
-        session.publish(&messages, |_, answer| answers.push(answer)).await.unwrap();
-        assert_eq!(answers, [Answer::Acknowledged, Answer::Acknowledged]);
+        let said = [(Channel::Telemetry, telemetry), (Channel::Fault, fault)];
+        say(&server.broker(), "dev", "wm-1", &said).await;
         until("the rows", async || {
             let faults = server.number("select count(*) from fault").await;
             (faults == 1 && server.number("select count(*) from telemetry_washing_machine").await == 1).then_some(())

@@ -8,8 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use forewarn::{client::Client, dev};
-use schemas::door::Progress;
+use forewarn::{
+    client::Client,
+    dev,
+    fleet::device::{Answer, Broker, Message, Session},
+};
+use schemas::{
+    door::Progress,
+    topic::{Channel, Topic},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -23,6 +30,22 @@ pub(crate) fn forewarn() -> Command {
         command.env_remove(name);
     }
     command
+}
+
+/// Has a device publish; every message is acknowledged.
+pub(crate) async fn say(broker: &Broker, tenant: &str, device: &str, said: &[(Channel, Value)]) {
+    let topic = |channel| Topic::new(tenant.parse().unwrap(), device.parse().unwrap(), channel);
+    let mut session = Session::open(broker, &topic(Channel::Status)).await.unwrap();
+    let message = |(channel, body): &(Channel, Value)| Message {
+        topic: topic(*channel),
+        payload: body.to_string().into(),
+        retain: false,
+    };
+    let messages: Vec<Message> = said.iter().map(message).collect();
+    let mut acknowledged = 0;
+    session.publish(&messages, |_, answer| acknowledged += usize::from(answer == Answer::Acknowledged)).await.unwrap();
+    assert_eq!(acknowledged, messages.len());
+    session.close().await;
 }
 
 /// An address that was free a moment ago.
@@ -93,6 +116,12 @@ impl Server {
 
     pub(crate) fn device_password(&self) -> String {
         dev::Secrets::of(&self.data).device_password().unwrap()
+    }
+
+    /// Its gateway, with the devices' password.
+    pub(crate) fn broker(&self) -> Broker {
+        let password = Some(self.device_password());
+        Broker { host: self.mqtt.ip().to_string(), port: self.mqtt.port(), password }
     }
 
     pub(crate) fn said(&self) -> String {

@@ -47,11 +47,7 @@ async fn open(broker: &Broker, device: &str) -> Result<Session, SessionError> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_input_has_its_reason_and_disturbs_nobody() {
     let server = Server::start(&[]).await;
-    let broker = Broker {
-        host: server.mqtt.ip().to_string(),
-        port: server.mqtt.port(),
-        password: Some(server.device_password()),
-    };
+    let broker = server.broker();
     let mut neighbour = Neighbour { session: open(&broker, "neighbour").await.unwrap(), seq: 0 };
     neighbour.speaks().await;
 

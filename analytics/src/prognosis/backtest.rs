@@ -13,11 +13,11 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
     ops::Range,
-    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
 use foresight::{daily, measure};
+use rayon::prelude::*;
 use schemas::{
     advisory::{Costs, Decision},
     profile::Component,
@@ -142,7 +142,9 @@ pub fn replay(
     let targets: Vec<Target> = speakable(history);
     let jobs: Vec<(&Range<i32>, &Target)> =
         months.iter().flat_map(|month| targets.iter().map(move |target| (month, target))).collect();
-    let spoken = spread(&jobs, threads, |(month, target)| speak(history, target, month, settings));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build()?;
+    let speak = |(month, target): &(&Range<i32>, &Target)| speak(history, target, month, settings);
+    let spoken: Vec<Result<Spoken, PrognosisError>> = pool.install(|| jobs.par_iter().map(speak).collect());
     let (mut replay, mut memory) = (Replay::default(), Memory::default());
     let mut spoken = spoken.into_iter();
     for _ in &months {
@@ -203,33 +205,6 @@ fn speak(
         }));
     }
     Ok(Spoken { by_model: model.is_some(), said: working.into_iter().zip(said).collect(), judged })
-}
-
-/// Does all jobs on some threads; answers stand in the order of the jobs.
-fn spread<J: Sync, A: Send>(jobs: &[J], threads: NonZeroUsize, work: impl Fn(&J) -> A + Sync) -> Vec<A> {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut done = Vec::new();
-        while let place = next.fetch_add(1, Ordering::Relaxed)
-            && let Some(job) = jobs.get(place)
-        {
-            done.push((place, work(job)));
-        }
-        done
-    };
-    let mut done: Vec<(usize, A)> = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.get().min(jobs.len())).map(|_| scope.spawn(worker)).collect();
-        let mut done = worker();
-        for other in others {
-            match other.join() {
-                Ok(theirs) => done.extend(theirs),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        done
-    });
-    done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// The version that would be in force at a cut: learnt from the earlier part of what lies before it, judged on the rest.

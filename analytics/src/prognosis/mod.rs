@@ -132,6 +132,9 @@ pub enum PrognosisError {
     /// There is no engine to ask the tables.
     #[error("set up the queries of prognosis")]
     Engine(#[from] query::EngineError),
+    /// The system gives no threads.
+    #[error("start the threads of a backtest")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
     /// A thread of its own ended by itself.
     #[error("finish a thread of prognosis")]
     Interrupted(#[source] tokio::task::JoinError),

@@ -19,7 +19,7 @@ use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use schemas::{
     door::{TableSnapshot, TableSource},
     id::TenantId,
-    table::{PARTITION, TableName},
+    table::{PARTITION, TRANSACTION, TableName},
 };
 use url::Url;
 
@@ -31,9 +31,6 @@ const VERSIONS_KEPT: usize = 3;
 /// After so many versions a table is opened anew from its checkpoint instead of followed further: a followed snapshot
 /// only grows (pitfalls 1.4, 5).
 const REOPEN_EVERY: u64 = 256;
-
-/// The application transaction of the lake's commits: the offset in the log before which all rows are in the table.
-const TRANSACTION: &str = "forewarn/shard-0";
 
 /// A table that cannot be read.
 #[derive(Debug, thiserror::Error)]

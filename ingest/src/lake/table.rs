@@ -25,18 +25,19 @@ use deltalake_core::{
 use schemas::{
     door::DoorError,
     id::LogOffset,
-    table::{PARTITION, TableName},
+    table::{PARTITION, TRANSACTION, TableName},
     time::{Clock, SystemClock},
 };
 use url::Url;
 
-use super::{LakeError, durable::sync_folder, maintain::live::Live};
+use super::{
+    LakeError,
+    durable::sync_folder,
+    maintain::live::{Change, Live, ReplaceError},
+};
 
-/// How often somebody else may be faster than [`Table::replace`].
+/// How often maintenance may merge files that [`Table::replace`] is about to remove.
 const RACES: usize = 8;
-
-/// Whose transactions these are. The shard is the log's; there is one log per process.
-const APP_ID: &str = "forewarn/shard-0";
 
 /// A second transaction of a telemetry commit, with the same offset: its rows are on their way to the rollups as well,
 /// and stay in the log until they are there. A commit without it was made while no rollups were kept.
@@ -102,7 +103,7 @@ impl Table {
         let state = delta.snapshot().map_err(failed)?;
         PROTOCOL.can_write_to(state).map_err(|error| LakeError::Open { table: name.clone(), source: error.into() })?;
         let schema = state.snapshot().arrow_schema();
-        let committed = transaction(&log, &delta, APP_ID).await.map_err(failed)?;
+        let committed = transaction(&log, &delta, TRANSACTION).await.map_err(failed)?;
         let rolled = transaction(&log, &delta, ROLLED).await.map_err(failed)?;
         let version = state.version();
         Ok(Self { name, url, schema, version, committed, rolled, rolls: false, log: Log(log) })
@@ -126,7 +127,7 @@ impl Table {
             predicate: None,
         };
         let more = HashMap::from([("isBlindAppend".to_owned(), true.into())]);
-        let mut transactions = vec![transaction_of(APP_ID, end)];
+        let mut transactions = vec![transaction_of(TRANSACTION, end)];
         transactions.extend(self.rolls.then(|| transaction_of(ROLLED, end)));
         let actions = files.into_iter().map(Action::Add).collect();
         let bytes = CommitData::new(actions, operation, more, transactions).get_bytes()?;
@@ -162,22 +163,19 @@ impl Table {
         let name = self.name.clone();
         let failed = |source: DoorError| LakeError::Commit { table: name.clone(), source };
         for _ in 0..RACES {
-            let live = Live::read(self.log()).await.map_err(|error| failed(error.into()))?;
-            let removes = live.files.iter().map(|file| Action::Remove(file.removed(true)));
-            let actions = removes.chain(files.iter().cloned().map(Action::Add)).collect();
-            let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
-            let bytes = CommitData::new(actions, operation, HashMap::new(), vec![transaction_of(APP_ID, end)]);
-            let entry = CommitOrBytes::LogBytes(bytes.get_bytes().map_err(|error| failed(error.into()))?);
-            match self.log.0.write_commit_entry(live.version + 1, entry, Default::default()).await {
-                Ok(()) => {
-                    (self.version, self.committed) = (live.version + 1, Some(end));
+            let mut live = Live::read(self.log()).await.map_err(|error| failed(error.into()))?;
+            let (all, change) = (live.files.clone(), Change::Remade(transaction_of(TRANSACTION, end)));
+            match live.replace(&all, files.clone(), change).await {
+                Ok(_) => {
+                    (self.version, self.committed) = (live.version, Some(end));
                     return Ok(());
                 }
-                Err(TransactionError::VersionAlreadyExists(_)) => {}
+                // Maintenance has merged them meanwhile.
+                Err(ReplaceError::Gone(_)) => {}
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        Err(failed(format!("another writer was faster {RACES} times").into()))
+        Err(failed(format!("maintenance was faster {RACES} times").into()))
     }
 
     /// Reads version and transaction anew.
@@ -188,7 +186,7 @@ impl Table {
         if state.snapshot().arrow_schema() != self.schema {
             return Err(LakeError::SchemaChanged { table: self.name.clone() });
         }
-        let committed = transaction(&self.log.0, &delta, APP_ID).await.map_err(failed)?;
+        let committed = transaction(&self.log.0, &delta, TRANSACTION).await.map_err(failed)?;
         self.version = state.version();
         self.committed = committed;
         Ok(())

@@ -5,18 +5,14 @@ mod tricks;
 
 use std::process::Command;
 
-use forewarn::{
-    client::Client,
-    dev::Secrets,
-    fleet::device::{Answer, Broker, Message, Session},
-};
-use schemas::topic::{Channel, Topic};
+use forewarn::{client::Client, dev::Secrets, fleet::device::Broker};
+use schemas::topic::Channel;
 use serde_json::{Value, json};
 
 use self::tricks::{VIEWS, tricks};
 use crate::{
     broker::Mosquitto,
-    process::{Server, forewarn, until},
+    process::{Server, forewarn, say, until},
 };
 
 /// Whose rows nobody else may see, and who tries.
@@ -101,8 +97,6 @@ impl World {
         let now = schemas::time::Clock::now(&schemas::time::SystemClock).to_string();
         let devices = DEVICES.into_iter().chain((tenant == "globex").then_some(SECRET_DEVICE));
         for (place, device) in devices.enumerate() {
-            let topic = |channel| Topic::new(tenant.parse().unwrap(), device.parse().unwrap(), channel);
-            let mut session = Session::open(&broker, &topic(Channel::Status)).await.unwrap();
             let firmware = mark(tenant, "firmware");
             let code = if place == 0 { "E57".to_owned() } else { mark(tenant, "code") };
             let telemetry = json!({
@@ -113,14 +107,7 @@ impl World {
                 "profile": "washing_machine", "boot": boot, "seq": 1, "ts": now, "code": code, "active": true,
                 "freeze": {"note": mark(tenant, "freeze")},
             });
-            let messages = [(Channel::Telemetry, telemetry), (Channel::Fault, fault)].map(|(channel, body)| Message {
-                topic: topic(channel),
-                payload: body.to_string().into(),
-                retain: false,
-            });
-            let mut answers = Vec::new();
-            session.publish(&messages, |_, answer| answers.push(answer)).await.unwrap();
-            assert_eq!(answers, [Answer::Acknowledged, Answer::Acknowledged]);
+            say(&broker, tenant, device, &[(Channel::Telemetry, telemetry), (Channel::Fault, fault)]).await;
         }
     }
 

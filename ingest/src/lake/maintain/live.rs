@@ -2,7 +2,7 @@
 //!
 //! In: a table's log. Out: its files at the latest version; versions that replace files. Promise: a replacement takes
 //! place once, and only while every file that it removes is live; appends beside it are passed over, never rewritten.
-//! Never: a transaction of the log's touched; a file of a lost race deleted (a late reply may make it live).
+//! Never: a transaction of the log's touched, but where all rows are made anew; a file of a lost race deleted (a late reply may make it live).
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -11,11 +11,11 @@ use deltalake_core::{
     DeltaTable, DeltaTableError,
     checkpoints::{cleanup_expired_logs_for, create_checkpoint},
     kernel::{
-        Action, Add, Remove,
+        Action, Add, Remove, Transaction,
         transaction::{CommitData, TransactionError},
     },
     logstore::{CommitOrBytes, LogStoreRef},
-    protocol::DeltaOperation,
+    protocol::{DeltaOperation, SaveMode},
 };
 use futures::TryStreamExt;
 use schemas::{
@@ -44,12 +44,15 @@ pub(in super::super) struct File {
     remove: Remove,
 }
 
-impl File {
-    /// The action that removes it; `change` tells that its rows are gone with it.
-    pub(in super::super) fn removed(&self, change: bool) -> Remove {
-        let now = SystemClock.now().micros() / 1000;
-        Remove { data_change: change, deletion_timestamp: Some(now), ..self.remove.clone() }
-    }
+/// What becomes of the rows of files that are replaced.
+#[derive(Debug)]
+pub(in super::super) enum Change {
+    /// They are in the new files.
+    Kept,
+    /// Some are past their time.
+    Dropped,
+    /// All were made anew, which the transaction tells.
+    Remade(Transaction),
 }
 
 /// A table's files at one version.
@@ -101,22 +104,31 @@ impl Live {
         Ok(Self { log, version, schema, files, delta })
     }
 
-    /// One version that removes `old` and adds `new`; `change` tells readers of changes that rows are gone. Tells the
+    /// One version that removes `old` and adds `new`; `change` tells readers of changes whether rows are gone. Tells the
     /// version, unless only its effect was found.
     pub(in super::super) async fn replace(
         &mut self,
         old: &[File],
         new: Vec<Add>,
-        change: bool,
+        change: Change,
     ) -> Result<Option<u64>, ReplaceError> {
-        let removes = old.iter().map(|file| Action::Remove(file.removed(change)));
+        let (operation, transaction) = match change {
+            Change::Kept => (DeltaOperation::Optimize { predicate: None, target_size: 0 }, None),
+            Change::Dropped => (DeltaOperation::Delete { predicate: None }, None),
+            Change::Remade(transaction) => (
+                DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None },
+                Some(transaction),
+            ),
+        };
+        let data_change = !matches!(operation, DeltaOperation::Optimize { .. });
+        let now = SystemClock.now().micros() / 1000;
+        let removes = old
+            .iter()
+            .map(|file| Action::Remove(Remove { data_change, deletion_timestamp: Some(now), ..file.remove.clone() }));
         let names = Vec::from_iter(new.iter().map(|add| add.path.clone()));
         let actions = Vec::from_iter(removes.chain(new.into_iter().map(Action::Add)));
-        let operation = match change {
-            true => DeltaOperation::Delete { predicate: None },
-            false => DeltaOperation::Optimize { predicate: None, target_size: 0 },
-        };
-        let bytes = CommitData::new(actions, operation, Default::default(), Vec::new()).get_bytes()?;
+        let transactions = Vec::from_iter(transaction);
+        let bytes = CommitData::new(actions, operation, Default::default(), transactions).get_bytes()?;
         for _ in 0..RACES {
             let version = self.version + 1;
             let entry = CommitOrBytes::LogBytes(bytes.clone());

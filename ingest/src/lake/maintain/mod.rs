@@ -47,7 +47,7 @@ use url::Url;
 
 pub use self::retention::{Keep, Retention};
 use self::{
-    live::{File, Live},
+    live::{Change, File, Live},
     merge::merge,
     plan::{Due, due},
 };
@@ -376,7 +376,8 @@ impl Maintainer {
             figures.rows_read += taken;
         }
         figures.rows_dropped += dropped;
-        let version = live.replace(&files, adds, dropped > 0).await.map_err(|error| failed(error.into()))?;
+        let change = if dropped > 0 { Change::Dropped } else { Change::Kept };
+        let version = live.replace(&files, adds, change).await.map_err(|error| failed(error.into()))?;
         if let (Some(version), Some(hot)) = (version, &self.hot) {
             hot.same(table, version);
         }

@@ -219,8 +219,8 @@ async fn killed_after_each_change_rollups_are_whole_again() {
     assert!(kills >= 10, "{kills}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollup_that_lies_behind_is_not_shown_until_it_has_caught_up() {
+/// Telemetry up to 60, its rollups up to 30: killed between the two, of which the log was told the lesser.
+async fn behind() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let root = Url::from_directory_path(folder.path().canonicalize().unwrap()).unwrap();
     run(folder.path(), eager(), 0, 30).await;
@@ -231,6 +231,12 @@ async fn a_rollup_that_lies_behind_is_not_shown_until_it_has_caught_up() {
     lake.send(chunk(&pumps(), 30, 60)).await;
     let (ended, released) = lake.end_unless(|| store.was_killed()).await;
     assert_eq!((ended, released), (false, 30));
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollup_that_lies_behind_is_not_shown_until_it_has_caught_up() {
+    let folder = behind().await;
     let lake = open(folder.path(), &pumps(), lazy()).await.unwrap();
     assert_eq!(lake.committed(), [LogOffset(30), LogOffset(60)]);
     let lake = Running::start(lake);
@@ -267,14 +273,7 @@ async fn switched_on_later_and_again_they_are_made_from_the_rows_that_are_there(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_were_pending_as_rollups_were_switched_off_are_not_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = Url::from_directory_path(folder.path().canonicalize().unwrap()).unwrap();
-    run(folder.path(), eager(), 0, 30).await;
-    let store = Arc::new(Faulty::killed_after(Durable::default(), 2));
-    let lake = Lake::open_on(store.clone(), &root, &pumps(), eager(), &mut Registry::default()).await.unwrap();
-    let lake = Running::start(lake);
-    lake.send(chunk(&pumps(), 30, 60)).await;
-    assert!(!lake.end_unless(|| store.was_killed()).await.0);
+    let folder = behind().await;
     // Without rollups the log is told that all is safe.
     run(folder.path(), Settings { rollups: false, ..eager() }, 30, 60).await;
     run(folder.path(), eager(), 60, 70).await;
