@@ -1,8 +1,11 @@
-//! The tables that hold telemetry by the minute, hour and day, and altogether.
+//! The tables that hold telemetry by the minute, hour and day, and the last of it.
 //!
 //! In: a telemetry table's schema. Out: the schema of its rollups, the names of their columns, and telemetry rows as rows
 //! of a rollup. Promise: a row is an increment: rows with equal keys add up to one, in any order, so a late row of a
 //! device is one row more. Never: a column of one metric that has the name of another's.
+//!
+//! What is fine in time is coarse in devices: minutes and hours are those of all devices of a firmware together, and only a
+//! day is kept of each device. An hour of one device is hardly fewer rows than what it reported, and each of them wider.
 //!
 //! ```
 //! use schemas::rollup::{Measure, Span};
@@ -28,16 +31,22 @@ use crate::{
     table::{PARTITION, TELEMETRY_COLUMNS, instant},
 };
 
-/// The columns by which rows of a rollup belong together, in the order of the rows; `event_time` is the start of the
-/// bucket, and tells `date`.
+/// The columns by which rows of a rollup may belong together, in the order of the rows; `event_time` is the start of the
+/// bucket, and tells `date`. See [`Span::keys`].
 pub const KEYS: [&str; 4] = ["tenant", "device_id", "event_time", "firmware"];
+
+/// Those of a rollup that does not tell devices apart.
+const FLEET_KEYS: [&str; 3] = ["tenant", "event_time", "firmware"];
 
 /// What has a least and a greatest value beside the metrics: when the rows of a bucket were measured.
 const TIME: &str = "event_time";
 
-/// Readings that a bucket has to hold, at a profile's cadence, for its rollup to be kept: a row of a rollup is about five
-/// times as wide as a reading, so that with fewer it takes more room than what it sums up.
-const WORTH: u32 = 6;
+/// Readings of a device that a bucket of its own has to hold, at a profile's cadence, for its rollup to be kept: a row of a
+/// rollup is about five times as wide as a reading, so that with fewer it takes more room than what it sums up.
+const WORTH_OF_DEVICE: u32 = 6;
+
+/// The same where a bucket is that of many devices.
+const WORTH_OF_FLEET: u32 = 1;
 
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
@@ -48,13 +57,13 @@ pub const ROWS: &str = "rows";
 /// The width of a bucket. Buckets begin at multiples of it since 1970, in UTC; each lies within one `date`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Span {
-    /// One minute.
+    /// One minute of all devices of a firmware.
     Minute,
-    /// One hour.
+    /// One hour of all devices of a firmware.
     Hour,
-    /// One day.
+    /// One day of a device.
     Day,
-    /// All time: one bucket, at 1970.
+    /// All time of a device: one bucket, at 1970, with the last values alone.
     All,
 }
 
@@ -64,8 +73,29 @@ impl Span {
 
     /// The spans by which telemetry of this cadence is worth summing up.
     pub fn worth(cadence: Duration) -> impl Iterator<Item = Self> {
-        let holds = move |micros: i64| u128::from(WORTH) * cadence.as_micros() <= micros.unsigned_abs().into();
-        Self::ALL.into_iter().filter(move |span| span.micros().is_none_or(holds))
+        let worth = move |span: &Self| {
+            let readings = if span.by_device() { WORTH_OF_DEVICE } else { WORTH_OF_FLEET };
+            let least = u128::from(readings) * cadence.as_micros();
+            span.micros().is_none_or(|micros| least <= micros.unsigned_abs().into())
+        };
+        Self::ALL.into_iter().filter(worth)
+    }
+
+    /// Whether its rows tell devices apart.
+    pub fn by_device(self) -> bool {
+        matches!(self, Self::Day | Self::All)
+    }
+
+    /// The columns by which its rows belong together, in the order of the rows.
+    pub fn keys(self) -> &'static [&'static str] {
+        if self.by_device() { &KEYS } else { &FLEET_KEYS }
+    }
+
+    /// What it keeps of a metric.
+    pub fn measures(self) -> &'static [Measure] {
+        const SUMS: [Measure; 5] =
+            [Measure::Count, Measure::Min, Measure::Max, Measure::Sum, Measure::SumSquares];
+        if self == Self::All { &[Measure::Last, Measure::LastTime] } else { &SUMS }
     }
 
     /// Its length in microseconds, if it has one.
@@ -173,20 +203,20 @@ impl Measure {
     }
 }
 
-/// The rollup of a telemetry table, whatever its span: [`KEYS`], [`ROWS`], the least and the greatest event time, the
-/// measures of each metric, `date`.
-pub fn schema(telemetry: &Schema) -> SchemaRef {
-    let mut fields = vec![
-        Field::new("tenant", DataType::Utf8, false),
-        Field::new("device_id", DataType::Utf8, false),
+/// The rollup of a telemetry table: [`Span::keys`], [`ROWS`], the least and the greatest event time, the measures of each
+/// metric ([`Span::measures`]), `date`.
+pub fn schema(telemetry: &Schema, span: Span) -> SchemaRef {
+    let mut fields = vec![Field::new("tenant", DataType::Utf8, false)];
+    fields.extend(span.by_device().then(|| Field::new("device_id", DataType::Utf8, false)));
+    fields.extend([
         Field::new("firmware", DataType::Utf8, true),
         Field::new("event_time", instant(), false),
         Field::new(ROWS, DataType::Int64, false),
         Field::new(Measure::Min.column(TIME), instant(), false),
         Field::new(Measure::Max.column(TIME), instant(), false),
-    ];
+    ]);
     for metric in telemetry.fields().iter().filter(|field| !TELEMETRY_COLUMNS.contains(&field.name().as_str())) {
-        let measured = Measure::ALL.into_iter().filter_map(|measure| {
+        let measured = span.measures().iter().filter_map(|measure| {
             // Null also where the metric came later than the row.
             Some(Field::new(measure.column(metric.name()), measure.r#type(metric.data_type())?, true))
         });
@@ -277,16 +307,19 @@ mod tests {
     #[test]
     fn a_rollup_is_kept_where_its_buckets_hold_some_readings() {
         let kept = |seconds| Vec::from_iter(Span::worth(Duration::from_secs(seconds)).map(|span| span.to_string()));
-        assert_eq!(kept(10), ["1m", "1h", "1d", "all"]);
-        assert_eq!(kept(11), ["1h", "1d", "all"]);
-        assert_eq!(kept(3600), ["1d", "all"]);
-        assert_eq!(kept(86_400), ["all"]);
+        assert_eq!(kept(60), ["1m", "1h", "1d", "all"]);
+        assert_eq!(kept(61), ["1h", "1d", "all"]);
+        assert_eq!(kept(3600), ["1h", "1d", "all"]);
+        assert_eq!(kept(3601), ["1d", "all"]);
+        assert_eq!(kept(4 * 3600 + 1), ["all"]);
     }
 
     #[test]
     fn every_column_tells_its_metric_and_no_two_are_named_alike() {
-        for profile in Profiles::builtin().iter() {
-            let schema = schema(&table::telemetry(profile));
+        let spans = Span::ALL;
+        for (profile, span) in Profiles::builtin().iter().flat_map(|profile| spans.map(|span| (profile, span))) {
+            let schema = schema(&table::telemetry(profile), span);
+            assert_eq!(schema.index_of("device_id").is_ok(), span.keys().contains(&"device_id"));
             let names: BTreeSet<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             assert_eq!(names.len(), schema.fields().len());
             for field in schema.fields() {

@@ -1,7 +1,8 @@
 //! Aggregates over telemetry, answered by its rollups.
 //!
 //! In: an optimised plan. Out: the same plan, in which an aggregate over a telemetry table reads the coarsest rollup that
-//! answers it, and of a range that begins or ends within a bucket the rest from a finer rollup or the rows themselves.
+//! answers it (of the whole fleet where devices need not be told apart, else of each device), and of a range that begins or
+//! ends within a bucket the rest from a finer rollup or the rows themselves.
 //! Promise: the same rows, names and types; sums of floating-point numbers may differ in their last digits, being added
 //! in another order. Never: an aggregate that a rollup answers only nearly (`fits`, `sum`).
 //!
@@ -194,16 +195,17 @@ impl Question {
     fn answered(&self, aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
         let provider = source_as_provider(&self.below.source)?;
         let Some(table) = provider.downcast_ref::<Table>() else { return Ok(None) };
-        let Some(any) = table.rollups().first() else { return Ok(None) };
         let says = |span: Span| {
             let exprs = self.groups.iter().chain(&self.filters).chain(self.sums.fitting());
             exprs.into_iter().all(|expr| fits(expr, span))
         };
-        let spans: Vec<Span> = table.rollups().iter().map(|rollup| rollup.span).filter(|span| says(*span)).collect();
+        let mut spans: Vec<Span> = table.rollups().iter().map(|rollup| rollup.span).filter(|span| says(*span)).collect();
+        // Where devices need not be told apart: hours of a fleet are far fewer than days of its devices.
+        let of_fleet = spans.iter().any(|span| !span.by_device());
+        spans.retain(|span| span.by_device() != of_fleet);
+        let any = table.rollups().iter().find(|rollup| spans.contains(&rollup.span));
         let pieces = self.range.cover(&spans);
-        if pieces.iter().all(|(span, _)| span.is_none()) {
-            return Ok(None);
-        }
+        let Some(any) = any.filter(|_| pieces.iter().any(|(span, _)| span.is_some())) else { return Ok(None) };
         let columns = self.columns();
         let mut input: Option<LogicalPlanBuilder> = None;
         for (span, range) in pieces {

@@ -138,6 +138,17 @@ pub enum LakeError {
         /// The type asked for.
         wanted: String,
     },
+    /// A rollup was made by a Forewarn that kept it by other columns. It holds nothing but sums of the telemetry.
+    #[error(
+        "table {table}: it is kept by {column}, which rollups of its kind no longer are; remove its folder, and it is made \
+         anew from the telemetry"
+    )]
+    Outgrown {
+        /// Which table.
+        table: TableName,
+        /// The key.
+        column: String,
+    },
     /// Somebody else changed the columns while the lake was open.
     #[error("table {table}: its columns were changed by somebody else; restart to take them")]
     SchemaChanged {
@@ -293,12 +304,12 @@ impl Lake {
         } else {
             rollups.clear();
         }
-        let schema_of = |profile: &ProfileName| {
+        let schema_of = |profile: &ProfileName, span: Span| {
             let table = tables.iter().find(|table| table.name == TableName::Telemetry(profile.clone()));
-            table.map(|table| rollup::schema(&table.schema))
+            table.map(|table| rollup::schema(&table.schema, span))
         };
         let wanted = rollups.into_iter().filter_map(|(profile, span)| {
-            let schema = schema_of(&profile)?;
+            let schema = schema_of(&profile, span)?;
             Some((TableName::Rollup(span, profile), schema))
         });
         let mut rolls = futures::future::try_join_all(Vec::from_iter(wanted).into_iter().map(open)).await?;

@@ -89,13 +89,12 @@ impl Due {
     }
 }
 
-/// The increments of rows sorted by device and time, for each span: each from those of the span before, which are fewer.
+/// The increments of rows sorted by device and time, for each span: hours from minutes, which are fewer.
 pub(super) fn fresh(sorted: &RecordBatch, spans: &[Span]) -> Result<Vec<(Span, RecordBatch)>, ArrowError> {
     let mut fresh: Vec<(Span, RecordBatch)> = Vec::new();
     for span in spans {
         let rows = match fresh.last() {
-            // Where the finer span summed up nothing, sorting again what is wider is in vain.
-            Some((_, finer)) if finer.num_rows() * 2 <= sorted.num_rows() => merge(finer, *span)?,
+            Some((Span::Minute, minutes)) if *span == Span::Hour => merge(minutes, *span)?,
             _ => increments(sorted, *span)?,
         };
         fresh.push((*span, rows));

@@ -90,7 +90,14 @@ impl Table {
         let log = logstore_with(store, &url, StorageConfig::default()).map_err(failed)?;
         let exists = log.is_delta_table_location().await.map_err(failed)?;
         let mut delta = if exists { load(&log).await } else { create(&log, &name, wanted).await }.map_err(failed)?;
-        let missing = missing(&name, &delta.snapshot().map_err(failed)?.snapshot().arrow_schema(), wanted)?;
+        let stored = delta.snapshot().map_err(failed)?.snapshot().arrow_schema();
+        let of_rollup = matches!(name, TableName::Rollup(..));
+        let outgrown =
+            stored.fields().iter().find(|field| !field.is_nullable() && wanted.index_of(field.name()).is_err());
+        if let Some(key) = outgrown.filter(|_| of_rollup) {
+            return Err(LakeError::Outgrown { table: name.clone(), column: key.name().clone() });
+        }
+        let missing = missing(&name, &stored, wanted)?;
         if !missing.is_empty() {
             let names = Vec::from_iter(missing.iter().map(|field| field.name.clone())).join(", ");
             tracing::info!(table = %name, columns = names, "added columns to table {name}");

@@ -11,9 +11,6 @@ use datafusion::{
 };
 use schemas::{rollup::Span, table::PARTITION};
 
-/// The columns that all rows of a bucket share, beside the date.
-const SHARED: [&str; 3] = ["tenant", "device_id", "firmware"];
-
 /// Nanoseconds of a microsecond.
 const MICRO: i128 = 1000;
 
@@ -25,7 +22,7 @@ pub(super) fn fits(expr: &Expr, span: Span) -> bool {
     let Some(width) = span.micros().map(i128::from) else { return false };
     match expr {
         Expr::Literal(..) => true,
-        Expr::Column(column) => SHARED.contains(&column.name.as_str()) || column.name == PARTITION,
+        Expr::Column(column) => shared(column.name.as_str(), span),
         // A date: midnights are starts of buckets.
         Expr::Cast(cast) if is_time(&cast.expr) => *cast.field.data_type() == DataType::Date32,
         Expr::BinaryExpr(pair) if bound(pair).is_some() => {
@@ -69,6 +66,11 @@ pub(super) fn fits(expr: &Expr, span: Span) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether all rows of a bucket have one value of a column.
+fn shared(column: &str, span: Span) -> bool {
+    column == PARTITION || column != "event_time" && span.keys().contains(&column)
 }
 
 /// The event time, in any unit fine enough.

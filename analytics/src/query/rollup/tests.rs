@@ -65,7 +65,7 @@ fn engine(rollups: bool) -> Engine {
     let telemetry = TableName::Telemetry("washing_machine".parse().unwrap());
     tables.insert(telemetry, snapshot(rows.schema(), vec![rows.slice(0, 150), rows.slice(150, 66)], vec![]));
     for span in Span::ALL {
-        let schema = rollup::schema(&rows.schema());
+        let schema = rollup::schema(&rows.schema(), span);
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let taken = singles(&rows.slice(0, 150), names, span).unwrap();
         tables.insert(name(span), snapshot(schema, vec![taken], vec![rows.slice(150, 66)]));
@@ -121,27 +121,44 @@ async fn the_coarsest_rollup_that_answers_is_read() {
     const ALL: &str = "count(*), count(vibration_mm_s), min(vibration_mm_s), max(vibration_mm_s) as most, \
                        sum(vibration_mm_s), avg(vibration_mm_s), sum(cycle_count), avg(cycle_count), max(cycle_count), \
                        stddev(vibration_mm_s), var_pop(cycle_count), stddev_pop(vibration_mm_s), var_samp(vibration_mm_s), \
-                       min(event_time), max(event_time), count(distinct device_id), max(firmware)";
+                       min(event_time), max(event_time), count(device_id), max(firmware)";
     for (rest, wanted) in [
-        ("from t where true", "rollup_1d"),
+        ("from t where true", "rollup_1h"),
         ("from t group by device_id", "rollup_1d"),
-        ("from t group by date", "rollup_1d"),
+        ("from t group by date", "rollup_1h"),
         ("from t where firmware = '2.0' group by device_id, date_trunc('day', event_time)", "rollup_1d"),
         ("from t group by date_bin(interval '6 hours', event_time)", "rollup_1h"),
-        ("from t group by date_trunc('hour', event_time), device_id", "rollup_1h"),
-        ("from t group by date_trunc('month', event_time)", "rollup_1d"),
+        ("from t group by date_trunc('hour', event_time), firmware", "rollup_1h"),
+        ("from t group by date_trunc('month', event_time)", "rollup_1h"),
+        ("from t group by date_trunc('month', event_time), device_id", "rollup_1d"),
         ("from t group by date_part('hour', event_time)", "rollup_1h"),
-        ("from t group by extract(dow from event_time)", "rollup_1d"),
-        ("from t group by time_bucket('2 days', event_time)", "rollup_1d"),
+        ("from t group by extract(dow from event_time)", "rollup_1h"),
+        ("from t group by time_bucket('2 days', event_time), device_id", "rollup_1d"),
         ("from t group by time_bucket('40 minutes', event_time)", "rollup_1m"),
         ("from t group by time_bucket('1 day', event_time, timestamp '2026-01-01T06:00:00Z')", "rollup_1h"),
-        ("from t where event_time >= '2026-11-21T00:00:00Z' and event_time < '2026-11-22T00:00:00Z'", "rollup_1d"),
-        ("from t where event_time > '2026-11-20T23:59:59.999999Z'", "rollup_1d"),
+        ("from t where event_time >= '2026-11-21T00:00:00Z' and event_time < '2026-11-22T00:00:00Z'", "rollup_1h"),
+        ("from t where event_time > '2026-11-20T23:59:59.999999Z' and device_id < 'd3'", "rollup_1d"),
         ("from t where event_time between '2026-11-21T05:00:00Z' and '2026-11-21T08:59:59.999999Z'", "rollup_1h"),
         ("from t where date > '2026-11-20' or device_id = 'd1' group by firmware", "rollup_1d"),
         ("from t where device_id in ('d1', 'd7') and cast(event_time as date) = '2026-11-21'", "rollup_1d"),
     ] {
         check(&format!("select {ALL} {rest}"), &[wanted]).await;
+    }
+}
+
+#[tokio::test]
+async fn devices_are_told_apart_by_the_day_only() {
+    let per_day = "count(*), avg(vibration_mm_s), stddev(cycle_count), max(event_time)";
+    for (asked, rest, wanted) in [
+        (per_day, "group by date_trunc('hour', event_time), device_id", "telemetry"),
+        (per_day, "where device_id = 'd1' group by time_bucket('40 minutes', event_time)", "telemetry"),
+        ("count(distinct device_id), max(cycle_count)", "group by date_bin(interval '6 hours', event_time)", "telemetry"),
+        ("count(distinct device_id), max(cycle_count)", "group by date", "rollup_1d"),
+        ("max(device_id), count(vibration_mm_s)", "where true", "rollup_1d"),
+        ("count(*) filter (where device_id <> 'd0'), count(distinct firmware)", "where true", "rollup_1d"),
+        ("count(distinct firmware)", "where true", "rollup_1h"),
+    ] {
+        check(&format!("select {asked} from t {rest}"), &[wanted]).await;
     }
 }
 
@@ -170,20 +187,27 @@ async fn what_single_readings_decide_is_read_from_them() {
 
 #[tokio::test]
 async fn the_edges_of_a_range_come_from_finer_ones() {
-    let sql = "select device_id, count(*), avg(vibration_mm_s), stddev(vibration_mm_s), min(event_time), max(event_time), \
-               sum(cycle_count) from t where";
+    let sums = "count(*), avg(vibration_mm_s), stddev(vibration_mm_s), min(event_time), max(event_time), sum(cycle_count)";
     for (range, wanted) in [
-        ("event_time >= '2026-11-20T05:00:00Z'", &["rollup_1d", "rollup_1h"][..]),
-        ("event_time >= '2026-11-20T05:01:00Z'", &["rollup_1d", "rollup_1h", "rollup_1m"]),
-        ("event_time >= now() - interval '2 days'", &["rollup_1d", "rollup_1h", "rollup_1m", "telemetry"]),
-        ("event_time < '2026-11-22T07:40:00.5Z'", &["rollup_1d", "rollup_1h", "rollup_1m", "telemetry"]),
+        ("event_time >= '2026-11-20T05:00:00Z'", &["rollup_1h"][..]),
+        ("event_time >= '2026-11-20T05:01:00Z'", &["rollup_1h", "rollup_1m"]),
+        ("event_time >= now() - interval '2 days'", &["rollup_1h", "rollup_1m", "telemetry"]),
+        ("event_time < '2026-11-22T07:40:00.5Z'", &["rollup_1h", "rollup_1m", "telemetry"]),
         (
             "event_time between '2026-11-21T05:20:00Z' and '2026-11-21T08:40:00Z'",
             &["rollup_1h", "rollup_1m", "telemetry"],
         ),
     ] {
-        check(&format!("{sql} {range} group by device_id"), wanted).await;
-        check(&format!("{sql} {range} and firmware = '2.0' group by device_id"), wanted).await;
+        check(&format!("select {sums} from t where {range}"), wanted).await;
+        check(&format!("select {sums} from t where {range} and firmware = '2.0' group by tenant"), wanted).await;
+    }
+    for (range, wanted) in [
+        ("event_time >= '2026-11-20T05:00:00Z'", &["rollup_1d", "telemetry"][..]),
+        ("event_time >= now() - interval '2 days'", &["rollup_1d", "telemetry"]),
+        ("event_time between '2026-11-21T05:20:00Z' and '2026-11-21T08:40:00Z'", &["telemetry"]),
+        ("event_time >= '2026-11-21T00:00:00Z'", &["rollup_1d"]),
+    ] {
+        check(&format!("select device_id, {sums} from t where {range} group by device_id"), wanted).await;
     }
     let narrow = "select count(*), max(vibration_mm_s) from t where event_time >= '2026-11-21T05:20:00.5Z' \
                   and event_time < '2026-11-21T05:20:30Z' group by tenant";
@@ -197,11 +221,6 @@ async fn only_the_aggregate_is_replaced() {
     for sql in [
         "select a.device_id, n, most from (select device_id, count(*) as n from t group by device_id) a join (select \
          device_id, max(vibration_mm_s) as most from t group by device_id) b on a.device_id = b.device_id order by n",
-        "with fleet as (select firmware as version, avg(vibration_mm_s) as mean, stddev(vibration_mm_s) as spread from t \
-         group by firmware), device as (select device_id, firmware, avg(vibration_mm_s) as level from t group by device_id, \
-         firmware) select device_id, (level - mean) / spread as score from device join fleet on firmware = version",
-        "select day, sum(n) over (order by day) from (select date_trunc('day', x.event_time) as day, count(*) as n from t \
-         as x group by 1) order by 1",
         "select x.date, count(*) filter (where x.device_id = 'd1') as one, count(distinct x.device_id) from t as x group by \
          x.date having count(*) > 3 order by 1 limit 2",
         "select upper(kind) as kind, count(*) from (select device_id || '-' || firmware as kind from t ) group by upper(kind)",
@@ -211,6 +230,14 @@ async fn only_the_aggregate_is_replaced() {
     ] {
         check(sql, &["rollup_1d"]).await;
     }
+    let fleet = "with fleet as (select firmware as version, avg(vibration_mm_s) as mean, stddev(vibration_mm_s) as spread \
+                 from t group by firmware), device as (select device_id, firmware, avg(vibration_mm_s) as level from t group \
+                 by device_id, firmware) select device_id, (level - mean) / spread as score from device join fleet on \
+                 firmware = version";
+    check(fleet, &["rollup_1d", "rollup_1h"]).await;
+    let days = "select day, sum(n) over (order by day) from (select date_trunc('day', x.event_time) as day, count(*) as n \
+                from t as x group by 1) order by 1";
+    check(days, &["rollup_1h"]).await;
 }
 
 #[tokio::test]

@@ -86,13 +86,27 @@ async fn numbers(root: &Path, table: &TableName, sql: &str) -> Vec<i64> {
 /// Every rollup sums up to what the table holds: rows `0` to `rows`.
 async fn check(root: &Path, rows: i64, said: &str) {
     assert_eq!(stored(root, &pump()).await, count(0, rows), "{said}");
-    let sql = "select count(*), count(starts), sum(starts), max(starts), sum(cast(running as bigint)), count(distinct \
-               device_id), count(pressure_bar) from t";
-    let wanted = numbers(root, &pump(), sql).await;
-    for span in Span::ALL {
-        let sql = "select sum(rows), sum(starts_count), sum(starts_sum), max(starts_max), sum(running_sum), count(distinct \
-                   device_id), sum(pressure_bar_count) from t";
-        assert_eq!(numbers(root, &rollup(span), sql).await, wanted, "{span} {said}");
+    let sums = [
+        ("count(*)", "sum(rows)"),
+        ("count(starts)", "sum(starts_count)"),
+        ("sum(starts)", "sum(starts_sum)"),
+        ("max(starts)", "max(starts_max)"),
+        ("sum(cast(running as bigint))", "sum(running_sum)"),
+        ("count(pressure_bar)", "sum(pressure_bar_count)"),
+    ];
+    let (rows, devices) = (("count(*)", "sum(rows)"), ("count(distinct device_id)", "count(distinct device_id)"));
+    let newest = "max(cast(event_time as bigint)) filter (where starts is not null)";
+    let last = (newest, "max(cast(starts_last_time as bigint))");
+    for (span, asked) in [
+        (Span::Minute, sums.to_vec()),
+        (Span::Hour, sums.to_vec()),
+        (Span::Day, [&sums[..], &[devices]].concat()),
+        (Span::All, vec![rows, devices, last]),
+    ] {
+        let sql = |asked: Vec<&str>| format!("select {} from t", asked.join(", "));
+        let wanted = numbers(root, &pump(), &sql(asked.iter().map(|asked| asked.0).collect())).await;
+        let found = numbers(root, &rollup(span), &sql(asked.iter().map(|asked| asked.1).collect())).await;
+        assert_eq!(found, wanted, "{span} {said}");
     }
 }
 
@@ -301,12 +315,17 @@ async fn a_new_metric_adds_columns() {
     }
     lake.end().await.unwrap();
     check(folder.path(), 60, "").await;
-    for span in Span::ALL {
+    for span in [Span::Minute, Span::Hour, Span::Day] {
         let column = Measure::Count.column("flow_l_min");
         let sql = format!("select sum({column}), count(*) - count({column}) from t");
         let [there, before] = numbers(folder.path(), &rollup(span), &sql).await[..] else { panic!("two columns") };
         assert!(there == 24 && before > 0, "{span}: {there} {before}");
     }
+    let last = Measure::LastTime.column("flow_l_min");
+    let sql = format!("select max(cast({last} as bigint)), count(*) - count({last}) from t");
+    let [newest, before] = numbers(folder.path(), &rollup(Span::All), &sql).await[..] else { panic!("two columns") };
+    let sql = "select max(cast(event_time as bigint)) filter (where flow_l_min is not null) from t";
+    assert!(numbers(folder.path(), &pump(), sql).await == [newest] && before > 0, "{newest} {before}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -331,11 +350,26 @@ async fn maintenance_leaves_one_row_of_each_key() {
     }
     check(folder.path(), 1800, "after").await;
     for span in Span::ALL {
-        let keys = "select count(*) - count(distinct concat(device_id, ' ', coalesce(firmware, '-'), ' ', \
-                    cast(event_time as varchar))) from t";
-        assert_eq!(numbers(folder.path(), &rollup(span), keys).await, [0], "{span}");
+        let keys = span.keys().iter().map(|key| format!("coalesce(cast({key} as varchar), '-')"));
+        let keys = format!("select count(*) - count(distinct concat_ws(' ', {})) from t", Vec::from_iter(keys).join(", "));
+        assert_eq!(numbers(folder.path(), &rollup(span), &keys).await, [0], "{span}");
     }
     // A late row opens a day again.
     run(folder.path(), eager(), 1800, 1810).await;
     check(folder.path(), 1810, "late").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollup_kept_by_other_columns_is_named_and_made_anew_once_it_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), eager(), 0, 1200).await;
+    let at = |span| folder.path().join(rollup(span).to_string());
+    std::fs::remove_dir_all(at(Span::Hour)).unwrap();
+    std::fs::create_dir(at(Span::Hour)).unwrap();
+    copy(&at(Span::Day), &at(Span::Hour));
+    let error = open(folder.path(), &pumps(), eager()).await.unwrap_err();
+    assert!(error.to_string().starts_with("table rollup_1h_pump: it is kept by device_id"), "{error}");
+    std::fs::remove_dir_all(at(Span::Hour)).unwrap();
+    run(folder.path(), eager(), 1200, 1210).await;
+    check(folder.path(), 1210, "made anew").await;
 }
