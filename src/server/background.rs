@@ -10,9 +10,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// 1024, kernel/sched/core.c): enough to be there at once where the doors need less than everything.
 const NICE: i32 = 5;
 
-/// Threads that decode, encode and write files. Each one keeps pages of the allocator for the sizes it once needed: with
-/// tokio's 512 a burst left forty, and a gigabyte (docs/benchmarks.md). Nothing that runs on them waits for another one.
-const BLOCKING: usize = 4;
+/// Threads that wait: for files, for the Delta kernel, one for each tenant's prognosis, nearly all of them asleep. They wait
+/// for one another (a checkpoint for the kernel, the kernel for a file), so a small bound stops everything: with four the
+/// server stood still at its fiftieth commit. What takes memory runs on `ingest::work`.
+const BLOCKING: usize = 512;
 
 /// A runtime with threads of its own.
 #[derive(Debug)]
@@ -30,8 +31,8 @@ impl Background {
             .max_blocking_threads(BLOCKING)
             .enable_all()
             .on_thread_start(|| {
-                // In Linux the priority is the thread's own, not the process's.
-                if let Err(error) = rustix::process::nice(NICE) {
+                // In Linux the priority is the thread's own, and that of the threads it makes: told outright, not added.
+                if let Err(error) = rustix::process::setpriority_process(None, NICE) {
                     tracing::warn!(%error, "a background thread cannot give way");
                 }
             })
@@ -51,5 +52,29 @@ impl Drop for Background {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// As a checkpoint does in the Delta kernel, for as many tables as there are, beside a prognosis for each tenant.
+    #[test]
+    fn threads_that_wait_for_one_another_do_not_stand_still() {
+        let background = Background::start().unwrap();
+        let all = (0..64).map(|at| {
+            let inner = background.handle().clone();
+            background.handle().spawn_blocking(move || {
+                let file = inner.spawn_blocking(move || at);
+                inner.block_on(file).unwrap()
+            })
+        });
+        let all = futures::future::join_all(Vec::from_iter(all));
+        let done = background.handle().block_on(async { tokio::time::timeout(Duration::from_secs(60), all).await });
+        let done: Vec<i32> = done.expect("nobody stands still").into_iter().map(Result::unwrap).collect();
+        assert!(done.into_iter().eq(0..64));
     }
 }

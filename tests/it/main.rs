@@ -4,6 +4,7 @@
 
 mod broker;
 mod command;
+mod commit;
 mod crash;
 mod dead_letter;
 mod delta;

@@ -68,7 +68,7 @@ async fn build(telemetry: &Table, roll: &mut Table, span: Span, settings: &Setti
     for file in files {
         let got = store.get(&Path::from(file.path.as_str())).await.map_err(|error| failed(error.into()))?;
         let bytes = got.bytes().await.map_err(|error| failed(error.into()))?;
-        let work = tokio::task::spawn_blocking(move || {
+        let work = crate::work::spawn(move || {
             let full = gathered.read(bytes);
             (gathered, full)
         });
@@ -87,7 +87,7 @@ async fn build(telemetry: &Table, roll: &mut Table, span: Span, settings: &Setti
 async fn write(roll: &Table, rows: RecordBatch, end: LogOffset) -> Result<Vec<Add>, LakeError> {
     let failed = |source: DoorError| LakeError::Encode { table: roll.name.clone(), source };
     let schema = roll.schema.clone();
-    let work = tokio::task::spawn_blocking(move || -> Result<_, DoorError> {
+    let work = crate::work::spawn(move || -> Result<_, DoorError> {
         let rows = conform(&rows, &schema)?;
         Ok(encode(&sort(&rows)?)?)
     });

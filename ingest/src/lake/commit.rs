@@ -141,7 +141,7 @@ impl Cut {
             let rows = sort(&rows)?;
             Ok((encode(&rows)?, fresh(&rows, &spans)?))
         };
-        let (parts, rolled) = tokio::task::spawn_blocking(work)
+        let (parts, rolled) = crate::work::spawn(work)
             .await
             .map_err(|source| LakeError::Task { source })?
             .map_err(|source| LakeError::Encode { table: table.name.clone(), source: Box::new(source) })?;

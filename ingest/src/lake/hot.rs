@@ -26,6 +26,7 @@ use url::Url;
 use super::{
     part::sort,
     roll::{Due, Roll, Rolled},
+    table::Turn,
 };
 
 /// Two neighbouring batches are joined while together they have no more rows than this, so that a query over a busy
@@ -38,6 +39,8 @@ pub(super) struct Hot {
     pub(super) shelves: BTreeMap<TableName, Shelf>,
     /// Rollups, by the table on whose shelf they are.
     pub(super) rolls: BTreeMap<TableName, TableName>,
+    /// Whose turn it is to write a version of each table.
+    pub(super) turns: BTreeMap<TableName, Turn>,
     /// Held alone while a chunk's rows go to their shelves, shared while all shelves are looked at: no moment lies
     /// within a chunk. What a commit moves from hot to cold needs it not: the rows are the same before and after.
     chunk: RwLock<()>,

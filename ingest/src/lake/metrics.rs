@@ -36,6 +36,7 @@ pub(super) struct Maintenance {
     pub(super) written: Family<ByTable, Counter>,
     pub(super) dropped: Family<ByTable, Counter>,
     pub(super) deleted: Family<ByTable, Counter>,
+    pub(super) races: Family<ByTable, Counter>,
     pub(super) seconds: Histogram,
 }
 
@@ -51,6 +52,7 @@ impl Default for Maintenance {
             written: Family::default(),
             dropped: Family::default(),
             deleted: Family::default(),
+            races: Family::default(),
             seconds: Histogram::new(SECONDS),
         }
     }
@@ -68,6 +70,7 @@ impl Maintenance {
         registry.register("written_bytes", "Bytes of Parquet written by merges", self.written.clone());
         registry.register("dropped_rows", "Rows dropped by retention", self.dropped.clone());
         registry.register("deleted_files", "Files that no recent version held, deleted", self.deleted.clone());
+        registry.register("races_lost", "Versions of a table that somebody else wrote first", self.races.clone());
         registry.register("table_seconds", "Time that one table took in a round", self.seconds.clone());
     }
 
@@ -80,6 +83,7 @@ impl Maintenance {
         self.written.get_or_create(&labels).inc_by(figures.bytes_written);
         self.dropped.get_or_create(&labels).inc_by(figures.rows_dropped);
         self.deleted.get_or_create(&labels).inc_by(figures.files_deleted);
+        self.races.get_or_create(&labels).inc_by(figures.races_lost);
     }
 }
 

@@ -324,7 +324,9 @@ impl Lake {
             });
             let shelf =
                 Shelf::new(table.url.clone(), table.schema.clone(), table.version, table.committed, shelf.collect());
+            hot.turns.insert(table.name.clone(), table.turn.clone());
             for (roll, _) in own {
+                hot.turns.insert(roll.name.clone(), roll.turn.clone());
                 hot.rolls.insert(roll.name.clone(), table.name.clone());
                 slots.insert(roll.name.clone(), Slot::new(roll, &settings));
             }

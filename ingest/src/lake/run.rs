@@ -334,7 +334,7 @@ impl Lake {
 
 /// Merges what a commit adds to rollups with what waits there.
 async fn rolled(table: &Table, due: Due, fresh: Vec<(Span, RecordBatch)>) -> Result<Vec<Rolled>, LakeError> {
-    let merged = tokio::task::spawn_blocking(move || due.rolled(fresh)).await;
+    let merged = crate::work::spawn(move || due.rolled(fresh)).await;
     let merged = merged.map_err(|source| LakeError::Task { source })?;
     merged.map_err(|source| LakeError::Encode { table: table.name.clone(), source: Box::new(source) })
 }

@@ -43,6 +43,9 @@ const RACES: usize = 8;
 /// and stay in the log until they are there. A commit without it was made while no rollups were kept.
 const ROLLED: &str = "forewarn/rollups";
 
+/// Held while a version is written: committer and maintenance take turns, so that neither is the faster one for ever.
+pub(super) type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// A table and where it stands.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -57,6 +60,8 @@ pub(super) struct Table {
     pub(super) rolled: Option<LogOffset>,
     /// Whether rollups of it are kept.
     pub(super) rolls: bool,
+    /// Whose turn it is to write a version.
+    pub(super) turn: Turn,
     log: Log,
 }
 
@@ -113,7 +118,8 @@ impl Table {
         let committed = transaction(&log, &delta, TRANSACTION).await.map_err(failed)?;
         let rolled = transaction(&log, &delta, ROLLED).await.map_err(failed)?;
         let version = state.version();
-        Ok(Self { name, url, schema, version, committed, rolled, rolls: false, log: Log(log) })
+        let (rolls, turn, log) = (false, Turn::default(), Log(log));
+        Ok(Self { name, url, schema, version, committed, rolled, rolls, turn, log })
     }
 
     /// Its log, to read.
@@ -138,6 +144,7 @@ impl Table {
         transactions.extend(self.rolls.then(|| transaction_of(ROLLED, end)));
         let actions = files.into_iter().map(Action::Add).collect();
         let bytes = CommitData::new(actions, operation, more, transactions).get_bytes()?;
+        let _turn = self.turn.lock().await;
         let version = self.version + 1;
         match self.log.0.write_commit_entry(version, CommitOrBytes::LogBytes(bytes), Default::default()).await {
             Ok(()) => {

@@ -298,13 +298,13 @@ impl Pipeline {
         Ok(chunk?)
     }
 
-    /// Lends the worker to a thread that may block.
+    /// Lends the worker to a thread for work.
     async fn blocking<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut Worker) -> T + Send + 'static,
     ) -> Result<T, PipelineError> {
         let mut worker = self.worker.take().ok_or(PipelineError::LogClosed)?;
-        let done = tokio::task::spawn_blocking(move || (work(&mut worker), worker)).await;
+        let done = crate::work::spawn(move || (work(&mut worker), worker)).await;
         let (result, worker) = done.map_err(PipelineError::Panicked)?;
         self.worker = Some(worker);
         Ok(result)

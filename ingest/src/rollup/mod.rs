@@ -193,7 +193,8 @@ impl Runs {
             Some(nulls) => nulls.slice(range.start, range.len()).null_count(),
             None => 0,
         };
-        let there = |of_key: &[Range<usize>]| of_key.iter().map(|range| (range.len() - nulls(range)) as i64).sum::<i64>();
+        let there =
+            |of_key: &[Range<usize>]| of_key.iter().map(|range| (range.len() - nulls(range)) as i64).sum::<i64>();
         Arc::new(Int64Array::from_iter_values(self.stretches().map(there)))
     }
 

@@ -63,6 +63,8 @@ pub(in super::super) struct Live {
     /// Columns of the files: all but the partition's.
     pub(in super::super) schema: SchemaRef,
     pub(in super::super) files: Vec<File>,
+    /// Versions that [`Live::replace`] found taken.
+    pub(in super::super) lost: u64,
 }
 
 /// Why files were not replaced.
@@ -101,7 +103,7 @@ impl Live {
             });
         }
         let version = state.version();
-        Ok(Self { log, version, schema, files, delta })
+        Ok(Self { log, version, schema, files, delta, lost: 0 })
     }
 
     /// One version that removes `old` and adds `new`; `change` tells readers of changes whether rows are gone. Tells the
@@ -137,7 +139,8 @@ impl Live {
                 Err(TransactionError::VersionAlreadyExists(_)) => Some(None),
                 Err(error) => Some(Some(error)),
             };
-            *self = Self::read(self.log.clone()).await?;
+            let lost = self.lost + u64::from(failure.is_some());
+            *self = Self { lost, ..Self::read(self.log.clone()).await? };
             let Some(failure) = failure else { return Ok(Some(version)) };
             let live: HashSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
             let gone = old.iter().find(|file| !live.contains(file.path.as_str()));
@@ -167,7 +170,7 @@ impl Live {
         create_checkpoint(&self.delta, None).await?;
         cleanup_expired_logs_for(self.version, self.log.as_ref(), before_ms, None).await?;
         // What was read may stand on entries that are gone now.
-        *self = Self::read(self.log.clone()).await?;
+        *self = Self { lost: self.lost, ..Self::read(self.log.clone()).await? };
         Ok(())
     }
 

@@ -138,6 +138,39 @@ async fn a_reader_sees_each_row_once_while_commits_and_merges_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn merges_are_not_outrun_by_a_table_that_is_committed_all_the_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let lake = open(folder.path(), &pumps(), eager()).await.unwrap();
+    let mut maintainer = lake.maintainer(keen(), Retention::default()).unwrap();
+    let mut lake = Running::start(lake);
+    let enough = CancellationToken::new();
+    let stop = enough.clone();
+    let committing = tokio::spawn(async move {
+        let mut at = 0;
+        while !stop.is_cancelled() {
+            lake.send(chunk(&pumps(), &[pump()], at, at + 10)).await;
+            at += 10;
+            lake.durable(at).await;
+        }
+        (lake, at)
+    });
+    let (mut merges, mut lost) = (0, 0);
+    let maintaining = async {
+        while merges < 6 {
+            let figures = round(&mut maintainer, after_days(0), &pump()).await.unwrap();
+            (merges, lost) = (merges + figures.merges, lost + figures.races_lost);
+        }
+    };
+    tokio::time::timeout(super::bench::DEADLINE, maintaining).await.expect("merges go on");
+    // One each at most: a commit that was made before the merge had its turn.
+    assert!(lost <= merges, "{lost} races of {merges} merges");
+    enough.cancel();
+    let (lake, sent) = committing.await.unwrap();
+    lake.end().await.unwrap();
+    assert_eq!(stored(folder.path(), &pump()).await, count(0, sent as i64));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_that_fails_at_any_write_keeps_every_row_once() {
     for (name, unheard) in [("merged-", false), ("merged-", true), (".json", false), (".json", true)] {
         let folder = tempfile::tempdir().unwrap();

@@ -351,7 +351,8 @@ async fn maintenance_leaves_one_row_of_each_key() {
     check(folder.path(), 1800, "after").await;
     for span in Span::ALL {
         let keys = span.keys().iter().map(|key| format!("coalesce(cast({key} as varchar), '-')"));
-        let keys = format!("select count(*) - count(distinct concat_ws(' ', {})) from t", Vec::from_iter(keys).join(", "));
+        let keys =
+            format!("select count(*) - count(distinct concat_ws(' ', {})) from t", Vec::from_iter(keys).join(", "));
         assert_eq!(numbers(folder.path(), &rollup(span), &keys).await, [0], "{span}");
     }
     // A late row opens a day again.
