@@ -12,7 +12,6 @@
 //! | [`codes`] | which fault codes come next |
 //! | [`cycle`] | a wash, a compressor run, a heating phase, found in power while it comes in |
 //! | [`daily`] | what is kept of a device's days: windows by merging, point-in-time |
-//! | [`decide`] | from a probability and costs to auto, assist or watch |
 //! | [`degrade`] | a trend through one indicator, and when it reaches its threshold |
 //! | [`drift`] | is the world still as it was learnt |
 //! | [`evaluate`] | recorded sets that nobody here wrote, and how good the methods are on them |
@@ -30,7 +29,6 @@ pub mod calibrate;
 pub mod codes;
 pub mod cycle;
 pub mod daily;
-pub mod decide;
 pub mod degrade;
 pub mod drift;
 pub mod evaluate;

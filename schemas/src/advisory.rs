@@ -6,9 +6,9 @@
 //! ```
 //! use schemas::advisory::{Costs, Decision};
 //! let bearing = Costs { visit: 1.0, failure: 6.0, false_alarm: 0.5 };
-//! assert_eq!(bearing.decide(0.4), Decision::Auto);
-//! assert_eq!(bearing.decide(0.15), Decision::Assist);
-//! assert_eq!(bearing.decide(0.05), Decision::Watch);
+//! assert_eq!(bearing.decide(0.5), Decision::Auto);
+//! assert_eq!(bearing.decide(0.3), Decision::Assist);
+//! assert_eq!(bearing.decide(0.2), Decision::Watch);
 //! ```
 
 #[cfg(test)]
@@ -48,7 +48,7 @@ words!(
 );
 
 /// How wrong the costs of a profile may be: nobody knows better than by a factor of two what a failure costs. Where a
-/// visit pays only if a failure costs twice what is written down, an agent decides.
+/// visit pays, but would not if a failure cost half of what is written down, an agent decides.
 pub const COST_DOUBT: f64 = 2.0;
 
 /// What acting and not acting cost. The unit is free, the same for all three: only their ratios decide. The builtin
@@ -71,12 +71,16 @@ impl Costs {
         ((self.visit + self.false_alarm) / (self.failure + self.false_alarm)).clamp(0.0, 1.0)
     }
 
+    /// The probability from which going costs less than waiting even if a failure costs [`COST_DOUBT`] times less.
+    pub fn sure_threshold(&self) -> f64 {
+        Self { failure: self.failure / COST_DOUBT, ..*self }.threshold()
+    }
+
     /// What to do at this probability. One that is no number is watched.
     pub fn decide(&self, probability: f64) -> Decision {
-        let threshold = self.threshold();
         match probability {
-            p if p >= threshold => Decision::Auto,
-            p if p >= threshold / COST_DOUBT => Decision::Assist,
+            p if p >= self.sure_threshold() => Decision::Auto,
+            p if p >= self.threshold() => Decision::Assist,
             _ => Decision::Watch,
         }
     }

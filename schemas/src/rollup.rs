@@ -93,8 +93,7 @@ impl Span {
 
     /// What it keeps of a metric.
     pub fn measures(self) -> &'static [Measure] {
-        const SUMS: [Measure; 5] =
-            [Measure::Count, Measure::Min, Measure::Max, Measure::Sum, Measure::SumSquares];
+        const SUMS: [Measure; 5] = [Measure::Count, Measure::Min, Measure::Max, Measure::Sum, Measure::SumSquares];
         if self == Self::All { &[Measure::Last, Measure::LastTime] } else { &SUMS }
     }
 

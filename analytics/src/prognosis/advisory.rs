@@ -59,8 +59,8 @@ pub fn word(
     }
     let (threshold, days) = (component.costs.threshold(), target.horizon.as_secs_f64() / 86_400.0);
     let what = match decision {
-        Decision::Auto => "a visit now costs less than waiting",
-        Decision::Assist => "a visit may pay: an agent decides",
+        Decision::Auto => "a visit pays, even if a failure costs half of what is assumed",
+        Decision::Assist => "a visit is likely to pay: an agent decides",
         Decision::Watch => "written down only",
     };
     let because = evidence.first().map_or(String::new(), |first| format!(": {}", first.words));

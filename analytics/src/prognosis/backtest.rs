@@ -39,11 +39,11 @@ const BINS: usize = 10;
 /// What would have been said, and with what certainty.
 #[derive(Debug, Clone, Default)]
 pub struct Replay {
-    /// Tickets: advisories decided `auto`.
+    /// Tickets: of each fault the first advisory decided `auto` or `assist`, to which an agent is taken to say yes.
     pub tickets: Vec<Ticket>,
     /// Per row and component scored by a model: probability, and whether the failure came; only where it is known.
     pub said: Vec<(f64, bool)>,
-    /// Advisories that an agent would have been asked about.
+    /// Of these, those that an agent would have been asked about.
     pub assists: u64,
     /// Months and components that a model spoke for.
     pub by_model: u64,
@@ -108,7 +108,7 @@ pub struct Report {
     pub calibration_error: Option<f64>,
     /// Probabilities behind it.
     pub probabilities: u64,
-    /// Advisories left to an agent, not counted as tickets.
+    /// Tickets that wait for an agent's yes.
     pub assists: u64,
     /// Months and components a model spoke for.
     pub by_model: u64,
@@ -163,16 +163,15 @@ pub fn replay(
                 let Some(component) = history.profile.component(&target.component) else { continue };
                 let renewed = history.since(device, landmark);
                 let device = &history.devices[device];
-                match memory.hear(device, &target.fault_key, probability, &component.costs, landmark, renewed) {
-                    Some(Decision::Auto) => replay.tickets.push(Ticket {
-                        device: device.clone(),
-                        component: target.component.clone(),
-                        at: Instant::from_micros(daily::landmark_micros(landmark)),
-                        horizon: target.horizon,
-                    }),
-                    Some(Decision::Assist) => replay.assists += 1,
-                    Some(Decision::Watch) | None => {}
-                }
+                let word = memory.hear(device, &target.fault_key, probability, &component.costs, landmark, renewed);
+                let Some(word) = word.filter(|word| word.first) else { continue };
+                replay.assists += u64::from(word.decision == Decision::Assist);
+                replay.tickets.push(Ticket {
+                    device: device.clone(),
+                    component: target.component.clone(),
+                    at: Instant::from_micros(daily::landmark_micros(landmark)),
+                    horizon: target.horizon,
+                });
             }
         }
     }

@@ -261,15 +261,18 @@ impl Service {
             let Some(component) = profile.component(&of.target.component) else { continue };
             let decision = match finding.shadow {
                 // Of a challenger only what it would have acted upon is worth a row.
-                true => (component.costs.decide(finding.probability) == Decision::Auto).then_some(Decision::Watch),
-                false => self.state.memory.hear(
-                    &finding.device,
-                    &of.target.fault_key,
-                    finding.probability,
-                    &component.costs,
-                    landmark,
-                    finding.renewed,
-                ),
+                true => (component.costs.decide(finding.probability) != Decision::Watch).then_some(Decision::Watch),
+                false => {
+                    let word = self.state.memory.hear(
+                        &finding.device,
+                        &of.target.fault_key,
+                        finding.probability,
+                        &component.costs,
+                        landmark,
+                        finding.renewed,
+                    );
+                    word.map(|word| word.decision)
+                }
             };
             let Some(decision) = decision else { continue };
             match advisory::word(&occasion, of, component, finding, decision) {

@@ -199,7 +199,8 @@ impl Question {
             let exprs = self.groups.iter().chain(&self.filters).chain(self.sums.fitting());
             exprs.into_iter().all(|expr| fits(expr, span))
         };
-        let mut spans: Vec<Span> = table.rollups().iter().map(|rollup| rollup.span).filter(|span| says(*span)).collect();
+        let mut spans: Vec<Span> =
+            table.rollups().iter().map(|rollup| rollup.span).filter(|span| says(*span)).collect();
         // Where devices need not be told apart: hours of a fleet are far fewer than days of its devices.
         let of_fleet = spans.iter().any(|span| !span.by_device());
         spans.retain(|span| span.by_device() != of_fleet);

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 
-const COSTS: Costs = Costs { visit: 1.0, failure: 4.0, false_alarm: 0.0 };
+const COSTS: Costs = Costs { visit: 1.0, failure: 8.0, false_alarm: 0.0 };
 
 /// The drum bearing again, `minute` minutes after ten, said five minutes later.
 pub(super) fn advisory(device: &str, minute: u64, probability: f64) -> Advisory {
@@ -117,7 +117,7 @@ async fn what_pays_for_sure_opens_a_ticket_that_says_why() {
     assert_eq!(ticket["creation_date"], "2026-11-21T10:05:00Z");
     assert_eq!(ticket["recommended_parts"][0]["number"], "WM-BRG-6205");
     let shown = &ticket["advisories"][0];
-    assert_eq!((&shown["threshold"], &shown["costs"]["failure"]), (&json!(0.25), &json!(4.0)));
+    assert_eq!((&shown["threshold"], &shown["costs"]["failure"]), (&json!(0.125), &json!(8.0)));
     assert_eq!(shown["evidence"][0]["words"], "vibration has doubled in a week");
     assert_eq!(shown["remaining_useful_life"]["p50_hours"], 150.0);
     let texts: Vec<&str> =

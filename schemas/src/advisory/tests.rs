@@ -57,10 +57,10 @@ fn what_costs_more_is_avoided() {
     let cheap = costs(1.0, 4.0, 0.0);
     for (probability, decision) in [
         (1.0, Decision::Auto),
-        (0.25, Decision::Auto),
-        (0.2499, Decision::Assist),
-        (0.125, Decision::Assist),
-        (0.1249, Decision::Watch),
+        (0.5, Decision::Auto),
+        (0.4999, Decision::Assist),
+        (0.25, Decision::Assist),
+        (0.2499, Decision::Watch),
         (0.0, Decision::Watch),
         (f64::NAN, Decision::Watch),
     ] {

@@ -152,7 +152,11 @@ async fn devices_are_told_apart_by_the_day_only() {
     for (asked, rest, wanted) in [
         (per_day, "group by date_trunc('hour', event_time), device_id", "telemetry"),
         (per_day, "where device_id = 'd1' group by time_bucket('40 minutes', event_time)", "telemetry"),
-        ("count(distinct device_id), max(cycle_count)", "group by date_bin(interval '6 hours', event_time)", "telemetry"),
+        (
+            "count(distinct device_id), max(cycle_count)",
+            "group by date_bin(interval '6 hours', event_time)",
+            "telemetry",
+        ),
         ("count(distinct device_id), max(cycle_count)", "group by date", "rollup_1d"),
         ("max(device_id), count(vibration_mm_s)", "where true", "rollup_1d"),
         ("count(*) filter (where device_id <> 'd0'), count(distinct firmware)", "where true", "rollup_1d"),
@@ -187,7 +191,8 @@ async fn what_single_readings_decide_is_read_from_them() {
 
 #[tokio::test]
 async fn the_edges_of_a_range_come_from_finer_ones() {
-    let sums = "count(*), avg(vibration_mm_s), stddev(vibration_mm_s), min(event_time), max(event_time), sum(cycle_count)";
+    let sums =
+        "count(*), avg(vibration_mm_s), stddev(vibration_mm_s), min(event_time), max(event_time), sum(cycle_count)";
     for (range, wanted) in [
         ("event_time >= '2026-11-20T05:00:00Z'", &["rollup_1h"][..]),
         ("event_time >= '2026-11-20T05:01:00Z'", &["rollup_1h", "rollup_1m"]),
