@@ -27,7 +27,7 @@ SELECT date_trunc('hour', event_time) AS hour, avg(water_temperature_c) AS mean,
 SELECT device_id, max(vibration_mm_s) AS most FROM t GROUP BY device_id ORDER BY most DESC, device_id LIMIT 20
 
 -- device_means
-SELECT device_id, count(*) AS n, avg(vibration_mm_s) AS mean, max(motor_current_a) AS most FROM t WHERE event_time >= $LAST24 GROUP BY device_id ORDER BY mean DESC, device_id LIMIT 50
+SELECT device_id, count(*) AS n, avg(vibration_mm_s) AS mean, max(motor_current_a) AS most FROM t WHERE event_time >= $LAST24 GROUP BY device_id ORDER BY round(avg(vibration_mm_s), 6) DESC, device_id LIMIT 50
 
 -- over_threshold
 SELECT device_id, count(*) AS n FROM t WHERE vibration_mm_s > 2.9 AND motor_current_a > 3.6 GROUP BY device_id HAVING count(*) >= 3 ORDER BY n DESC, device_id LIMIT 100
