@@ -1,20 +1,23 @@
 //! Everything in one process with a simulated fleet: telemetry in, tickets out, visits booked, and an honest account.
 //!
-//! Days pass in seconds, for the server and for the devices alike. The devices speak MQTT to the gateway; a simulated
-//! agent follows the events, says yes to what waits for it and books visits through the API. At the end, or when
-//! interrupted, the tickets are held against what the simulator planted. With `--history` the fleet has a past, which is
-//! in the tables before the first ticket can be.
+//! Days pass in seconds, for the server and for the devices alike. The devices speak MQTT to the gateway and obey
+//! commands; a simulated agent follows the events, says yes to what waits for it and books visits through the API;
+//! technicians report what they found, and what they mended does not fail. At the end, or when interrupted, the tickets are
+//! held against what the simulator planted, and what was found against the labels. With `--history` the fleet has a past,
+//! which is in the tables before the first ticket can be.
 
 mod account;
 mod agent;
 mod calibration;
+mod label;
 mod score;
+mod technician;
 
 use std::{
     io::IsTerminal,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -23,17 +26,24 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use schemas::time::{Clock, Instant, ScaledClock, SystemClock, span};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::{account::Account, agent::Agent, calibration::Calibrations};
+use self::{
+    account::Account,
+    agent::Agent,
+    calibration::Calibrations,
+    label::Labels,
+    technician::{NAME, Technicians},
+};
 use super::{
     device::Broker,
     past,
     simulate::{
-        self, History,
+        self, History, Planted,
         appliance::Appliance,
-        network::{Network, Sent},
+        network::{Network, Sent, Shared, hold},
     },
 };
 use crate::{client::Client, dev, server::Server, settings::Settings};
@@ -117,10 +127,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
     let begin = clock.now();
     let until = options.span.map(|span| begin.plus(span.mul_f64(options.speed)));
-    let client = Client::new(&format!("http://{http}"), &token)?;
+    let url = format!("http://{http}");
+    let client = Client::new(&url, &token)?;
+    let fleet: Vec<Shared> = fleet.into_iter().map(|appliance| Arc::new(Mutex::new(appliance))).collect();
     let agent_stop = CancellationToken::new();
     let agent = Agent::settle(client.clone(), &fleet).await?;
     let mut agent_task = tokio::spawn(agent.work(agent_stop.clone()));
+    let technicians_stop = CancellationToken::new();
+    let made = client.post("/v1/tokens", &json!({ "name": NAME, "role": "agent" })).await?;
+    let secret = made["secret"].as_str().context("secret of a token")?;
+    let technicians = Technicians::new(Client::new(&url, secret)?, clock.clone(), &fleet);
+    let mut technicians_task = tokio::spawn(technicians.work(technicians_stop.clone()));
 
     let sent = Arc::new(Sent::default());
     let network = Network {
@@ -136,8 +153,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     };
     let stop = CancellationToken::new();
     let mut devices = JoinSet::new();
-    for appliance in fleet {
-        devices.spawn(network.clone().live(appliance, stop.clone()));
+    for device in &fleet {
+        devices.spawn(network.clone().live(device.clone(), stop.clone()));
     }
 
     let bar = bar(&options);
@@ -163,6 +180,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             Ok(Err(error)) => error,
             Err(error) => error.into(),
         }),
+        ended = &mut technicians_task => Some(match ended {
+            Ok(Ok(_)) => anyhow::anyhow!("the simulated technicians ended before they were told to"),
+            Ok(Err(error)) => error,
+            Err(error) => error.into(),
+        }),
     };
     bar.finish_and_clear();
     if let Some(error) = failure {
@@ -171,12 +193,17 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     stop.cancel();
     while devices.join_next().await.is_some() {}
     let end = clock.now();
-    let drained = server.drain().await;
+    technicians_stop.cancel();
+    let reported = technicians_task.await??;
+    let mut drained = server.drain().await;
     agent_stop.cancel();
     let booked = agent_task.await??;
+    let labels = Labels::gather(&client, &reported).await?;
+    // Outcomes are in the log by now: they too are looked at to the end.
+    drained &= server.drain().await;
 
-    let planted = sent.planted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let account = Account::draw_up(&server, &client, &sent, &planted, begin, end, booked).await?;
+    let planted: Vec<Planted> = fleet.iter().flat_map(|device| hold(device).planted().to_vec()).collect();
+    let account = Account::draw_up(&server, &client, &sent, &planted, begin..end, booked, labels).await?;
     server.stop().await?;
     let account = account.with(Calibrations::judge(&settings, &planted, begin, end).await?);
     match options.json {

@@ -1,8 +1,8 @@
 //! One device's connection to a gateway or broker (rumqttc, MQTT 5).
 //!
-//! In: payloads for the device's own topics. Out: which of them were acknowledged. Promise: a message counts as
-//! acknowledged only when its PUBACK came with a reason code of success. Never: a reconnect behind the caller's back;
-//! a broken session is dropped, and what was not acknowledged is sent again over the next one.
+//! In: payloads for the device's own topics. Out: which of them were acknowledged; commands, where it subscribes to them.
+//! Promise: a message counts as acknowledged only when its PUBACK came with a reason code of success. Never: a reconnect
+//! behind the caller's back; a broken session is dropped, and what was not acknowledged is sent again over the next one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,7 +17,7 @@ use rumqttc::{
         AsyncClient, ConnectionError, Event, EventLoop, MqttOptions,
         mqttbytes::{
             QoS,
-            v5::{ConnectProperties, ConnectReturnCode, LastWill, Packet, PubAckReason},
+            v5::{ConnectProperties, ConnectReturnCode, LastWill, Packet, PubAckReason, SubscribeReasonCode},
         },
     },
 };
@@ -109,6 +109,9 @@ pub enum SessionError {
     /// The other side cannot store what it is sent, for now.
     #[error("the gateway cannot store messages now: {0:?}")]
     NotNow(PubAckReason),
+    /// The other side does not let us hear that.
+    #[error("subscription refused: {0:?}")]
+    NotSubscribed(SubscribeReasonCode),
     /// Nothing came for too long.
     #[error("no answer for {} s", PATIENCE.as_secs())]
     Silent,
@@ -147,6 +150,9 @@ pub trait Source {
 pub struct Session {
     client: AsyncClient,
     events: EventLoop,
+    /// What came on a topic that was subscribed to and was not taken yet, oldest first. The gateway gives one command at
+    /// a time, and at most [`IN_FLIGHT`] wait there for one device.
+    heard: Vec<Bytes>,
 }
 
 impl Session {
@@ -183,7 +189,7 @@ impl Session {
             None,
         ));
         let (client, events) = AsyncClient::new(options, 2 * usize::from(window));
-        let mut session = Self { client, events };
+        let mut session = Self { client, events, heard: Vec::new() };
         loop {
             if let Event::Incoming(Packet::ConnAck(_)) = session.next().await? {
                 return Ok(session);
@@ -194,14 +200,56 @@ impl Session {
     async fn next(&mut self) -> Result<Event, SessionError> {
         match tokio::time::timeout(PATIENCE, self.events.poll()).await {
             Err(_) => Err(SessionError::Silent),
-            Ok(event) => event.map_err(broken),
+            Ok(event) => {
+                let event = event.map_err(broken)?;
+                self.hear(&event);
+                Ok(event)
+            }
         }
+    }
+
+    fn hear(&mut self, event: &Event) {
+        if let Event::Incoming(Packet::Publish(publish)) = event {
+            self.heard.push(publish.payload.clone());
+        }
+    }
+
+    /// Subscribes with QoS 1. What comes is acknowledged as it is read, and waits for [`Session::take_heard`].
+    pub async fn subscribe(&mut self, topic: &Topic) -> Result<(), SessionError> {
+        let queued = self.client.try_subscribe(topic.to_string(), QoS::AtLeastOnce);
+        queued.map_err(|error| SessionError::Queue(error.to_string()))?;
+        loop {
+            if let Event::Incoming(Packet::SubAck(ack)) = self.next().await? {
+                let refused =
+                    ack.return_codes.into_iter().find(|code| !matches!(code, SubscribeReasonCode::Success(_)));
+                return refused.map_or(Ok(()), |code| Err(SessionError::NotSubscribed(code)));
+            }
+        }
+    }
+
+    /// Waits until something was heard, at most until that moment; whether it was.
+    pub async fn listen(&mut self, until: Instant) -> Result<bool, SessionError> {
+        while self.heard.is_empty() {
+            // Nothing of ours is on its way, so that nothing is lost when the poll is dropped.
+            let event = tokio::select! {
+                biased;
+                event = self.events.poll() => event.map_err(broken)?,
+                () = sleep_until(until) => return Ok(false),
+            };
+            self.hear(&event);
+        }
+        Ok(true)
+    }
+
+    /// What was heard since this was last asked.
+    pub fn take_heard(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.heard)
     }
 
     /// Publishes what the source says, at most `window` unanswered, until it is done and all is answered. After an
     /// error what was not answered must be sent again.
     pub async fn stream(&mut self, window: u16, source: &mut impl Source) -> Result<(), SessionError> {
-        let Self { client, events } = self;
+        let Self { client, events, .. } = self;
         let mut given = VecDeque::new();
         let mut in_flight: Vec<Option<u64>> = vec![None; usize::from(window) + 1];
         let (mut unanswered, mut done) = (0, false);

@@ -40,6 +40,8 @@ pub async fn lay(settings: &Settings, mut history: History, end: Instant) -> any
     let mut settings = Settings { roles: vec![Role::Ingest], stop_timeout: COMMITTED_WITHIN, ..settings.clone() };
     (settings.gateway.listen, settings.api.listen) = (anywhere, anywhere);
     (settings.postgres.enabled, settings.flight.enabled) = (false, false);
+    // Where it stopped before all were durable, rules would read the past from the log at the next start.
+    settings.pipeline.stop_grace = COMMITTED_WITHIN;
     let mut server = Server::start(settings, Arc::new(ManualClock::at(end))).await?;
     let log = server.log().context("the log of the past")?;
     let appended = append(log.as_ref(), &mut history).await;

@@ -154,6 +154,7 @@ impl Settings {
         span("lake.commit_interval", self.lake.commit_interval, ms(100), h(1));
         span("lake.rollup_interval", self.lake.rollup_interval, ms(100), h(1));
         span("pipeline.checkpoint_interval", self.pipeline.checkpoint_interval, ms(100), h(1));
+        span("pipeline.stop_grace", self.pipeline.stop_grace, ms(100), h(1));
         span("pipeline.future_tolerance", self.pipeline.future_tolerance, s(0), h(24 * 366));
         span("detect.checkpoint_interval", self.detect.checkpoint_interval, ms(100), h(1));
         if !self.prognosis.train_interval.is_zero() {

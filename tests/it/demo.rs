@@ -24,11 +24,19 @@ fn the_demo_gives_an_account_that_adds_up() {
     assert!(number("tickets") > 0, "{account}");
     assert!(number("alarms") + number("advisories") >= number("tickets"), "each has a cause: {account}");
     assert!(number("visits") > 0, "{account}");
+    // What visits found came back as labels, each as a row.
+    let (outcomes, confirmed) = (number("outcomes"), number("outcomes_confirmed"));
+    assert!(confirmed > 0 && outcomes <= number("visits"), "{account}");
+    assert_eq!(outcomes, confirmed + number("outcomes_no_fault_found") + number("outcomes_undecided"), "{account}");
+    assert_eq!(outcomes, number("outcome_rows"), "{account}");
+    assert!(number("self_tests_failed") <= number("self_tests"), "{account}");
+    assert!(number("failures_averted") <= number("planted_wear_failures"), "{account}");
     let (failures, foreseen) = (number("planted_wear_failures"), number("ticketed_before_failure"));
     assert!(foreseen > 0 && foreseen <= failures && failures <= number("planted_failures"), "{account}");
     assert!(account["median_lead_hours"].as_f64().unwrap() > 0.0, "{account}");
     let spoken = number("true_tickets") + number("false_tickets") + number("late_tickets");
     assert_eq!(spoken, number("tickets"), "{account}");
+    assert!(number("late_tickets_after_repair") <= number("late_tickets"), "{account}");
     assert!(account["precision"].as_f64().unwrap() > 0.3, "{account}");
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a helper of a test fails as the test does")]
 
+mod backtest;
 mod broker;
 mod command;
 mod commit;

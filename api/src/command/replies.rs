@@ -45,7 +45,6 @@ pub async fn run(db: SqlitePool, mut feed: Feed, metrics: Metrics, stop: Cancell
     loop {
         let replies = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
             () = tokio::time::sleep_until(due), if seen > noted => Vec::new(),
             chunk = feed.chunks.recv() => {
                 let Some(chunk) = chunk else { break };
@@ -57,6 +56,8 @@ pub async fn run(db: SqlitePool, mut feed: Feed, metrics: Metrics, stop: Cancell
                 }
                 replies
             }
+            // Last, so that what is there by then is noted: the log need not be read again for it.
+            () = stop.cancelled() => break,
         };
         while let Err(error) = note(&db, &replies, seen, &metrics).await {
             tracing::error!(cause = problem::chain(&error), replies = replies.len(), "note replies; it is tried again");

@@ -140,6 +140,22 @@ async fn a_command_is_ordered_delivered_and_answered() {
 }
 
 #[tokio::test]
+async fn what_was_handed_over_before_the_stop_is_noted() {
+    let (world, _) = world().await;
+    let (chunks, feed) = mpsc::channel(4);
+    let (place, _moved) = tokio::sync::watch::channel(0);
+    let feed = Feed { chunks: feed, cursor: Arc::new(Place(place)) };
+    for (start, end) in [(0, 5), (5, 9)] {
+        chunks.send(chunk(start, end, &[])).await.unwrap();
+    }
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let (db, metrics) = (world.app.db.clone(), world.app.commands.clone());
+    tokio::time::timeout(DEADLINE, replies::run(db, feed, metrics, stop)).await.unwrap().unwrap();
+    assert_eq!(replies::offset(&world.app.db).await.unwrap(), LogOffset(9));
+}
+
+#[tokio::test]
 async fn commands_go_out_in_order_one_at_a_time_and_again_until_they_are_taken() {
     let (world, courier) = world().await;
     let (first, second) = (order(&world, "self_test").await, order(&world, "restart").await);

@@ -53,9 +53,6 @@ use crate::{
 /// After the log was drained, how long frames gather before they are read: at most 50 chunks per second from a trickle,
 /// for 20 ms of freshness.
 const GATHER: Duration = Duration::from_millis(20);
-/// When stopping, how long a consumer may take for a chunk, and then for making the last ones durable. What is missed is
-/// decoded again after the restart.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Saving the memory of 100,000 devices took 40 ms (4 MB) in a test build, so 2,000,000 take most of a second: a
 /// twentieth of the time at most is spent on it.
 const REST_AFTER_SAVE: u32 = 20;
@@ -73,6 +70,10 @@ pub struct Settings {
     /// How often a checkpoint is taken at most.
     #[serde(with = "span")]
     pub checkpoint_interval: Duration,
+    /// When stopping, how long a consumer may take for a chunk, and then for making the last ones durable. What is missed
+    /// is decoded again after the restart.
+    #[serde(with = "span")]
+    pub stop_grace: Duration,
     /// How far event time may lie ahead of arrival.
     #[serde(with = "span")]
     pub future_tolerance: Duration,
@@ -90,6 +91,7 @@ impl Default for Settings {
             // apart by as many as both queues hold.
             queue_chunks: 2,
             checkpoint_interval: Duration::from_secs(5),
+            stop_grace: Duration::from_secs(10),
             // A device whose clock was set to summer time by mistake.
             future_tolerance: Duration::from_secs(3600),
             // A few hundred bytes each while they send in order.
@@ -314,9 +316,10 @@ impl Pipeline {
         self.clock.observe(chunk.now);
         let end = chunk.end;
         let chunk = Arc::new(chunk);
+        let grace = self.settings.stop_grace;
         let too_long = async {
             stop.cancelled().await;
-            tokio::time::sleep(STOP_GRACE).await;
+            tokio::time::sleep(grace).await;
         };
         tokio::pin!(too_long);
         for consumer in &self.consumers {
@@ -410,7 +413,7 @@ impl Pipeline {
                 self.moved.notified().await;
             }
         };
-        if tokio::time::timeout(STOP_GRACE, settled).await.is_err() {
+        if tokio::time::timeout(self.settings.stop_grace, settled).await.is_err() {
             tracing::warn!(%at, "consumers did not make all chunks durable before the stop");
         }
         let passed = passed(&positions);

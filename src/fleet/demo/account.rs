@@ -1,7 +1,7 @@
-//! The demo's account: what came in, what became of it, which planted failures had a ticket before they happened, how many
-//! tickets were right, and whether probabilities came true; with models, and had only the rules spoken.
+//! The demo's account: what came in, what became of it, what visits found, which planted failures had a ticket before they
+//! happened, how many tickets were right, and whether probabilities came true; with models, and had only the rules spoken.
 
-use std::{fmt, sync::atomic::Ordering, time::Duration};
+use std::{fmt, ops::Range, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Context;
 use arrow::array::{AsArray, types::Int64Type};
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::{
     calibration::Calibrations,
+    label::Labels,
     score::{self, By, Calibration, Expected, Said},
 };
 use crate::{
@@ -42,17 +43,26 @@ pub(super) struct Account {
     tickets: u64,
     /// Visits booked.
     visits: u64,
-    /// Planted faults that came to a failure while the demo ran.
+    /// What technicians found.
+    #[serde(flatten)]
+    labels: Labels,
+    /// Self-tests that devices answered.
+    self_tests: u64,
+    /// Of these, those that a component did not pass.
+    self_tests_failed: u64,
+    /// Planted faults whose failure was to come while the demo ran.
     planted_failures: u64,
     /// Of these, those that wear brought: the others come at once and cannot be foreseen.
     planted_wear_failures: u64,
+    /// Of those by wear, those that did not come: a visit mended the component before.
+    failures_averted: u64,
     /// Of those by wear, those of which a ticket spoke between the onset and the failure.
     ticketed_before_failure: u64,
     /// The same as a share.
     ticketed_share: Option<f64>,
     /// The same share, had only the rules spoken.
     ticketed_share_by_rules: Option<f64>,
-    /// Median of the time from that word to the failure, in hours of device time.
+    /// Median of the time from that word to the failure as planned, in hours of device time.
     median_lead_hours: Option<f64>,
     /// The same, had only the rules spoken.
     median_lead_hours_by_rules: Option<f64>,
@@ -62,6 +72,8 @@ pub(super) struct Account {
     false_tickets: u64,
     /// Tickets that spoke only after the failure: neither true nor false.
     late_tickets: u64,
+    /// Of these, those that spoke when it had been mended: nothing was the matter any more.
+    late_tickets_after_repair: u64,
     /// `true_tickets / (true_tickets + false_tickets)`.
     precision: Option<f64>,
     /// The same, had only the rules spoken.
@@ -82,10 +94,11 @@ impl Account {
         client: &Client,
         sent: &Sent,
         planted: &[Planted],
-        begin: Instant,
-        end: Instant,
+        live: Range<Instant>,
         visits: u64,
+        labels: Labels,
     ) -> anyhow::Result<Self> {
+        let Range { start: begin, end } = live;
         let totals = server.totals().context("totals of the pipeline")?;
         let durable = server.progress().progress().durable;
         let tables = KINDS.map(|kind| format!("telemetry_{}", kind.profile));
@@ -93,6 +106,13 @@ impl Account {
         let counts: Vec<String> = counts.map(|table| format!("select count(*) as n from {table}")).collect();
         let rows = number(client, &format!("select sum(n) as n from ({})", counts.join(" union all "))).await?;
         let alarms = number(client, "select count(distinct alarm_id) as n from alarm").await?;
+
+        // A device says whether it passed in replies to self-tests only.
+        let tests = async |passed| {
+            let query = format!("select count(distinct id) as n from reply where result like '%\"passed\":{passed}%'");
+            number(client, &query).await
+        };
+        let (self_tests_passed, self_tests_failed) = (tests("true").await?, tests("false").await?);
 
         let tickets = client.all("/v1/tickets", "tickets").await?.len() as u64;
         let said = said(client).await?;
@@ -112,8 +132,12 @@ impl Account {
             alarms,
             tickets,
             visits,
+            labels,
+            self_tests: self_tests_passed + self_tests_failed,
+            self_tests_failed,
             planted_failures: came,
             planted_wear_failures: whole.wear_failures,
+            failures_averted: whole.averted,
             ticketed_before_failure: whole.ticketed,
             ticketed_share: whole.share(),
             ticketed_share_by_rules: rules.share(),
@@ -122,6 +146,7 @@ impl Account {
             true_tickets: whole.true_tickets,
             false_tickets: whole.false_tickets,
             late_tickets: whole.late_tickets,
+            late_tickets_after_repair: whole.late_after_repair,
             precision: whole.precision(),
             precision_by_rules: rules.precision(),
             advisories: expected.len() as u64,
@@ -150,7 +175,7 @@ impl Account {
             self.acknowledged_to_devices,
             self.acknowledged
         );
-        Ok(())
+        self.labels.check()
     }
 }
 
@@ -219,25 +244,34 @@ impl fmt::Display for Account {
         )?;
         writeln!(f, "rows       {} in {:.1} days of device time", self.rows, self.device_days)?;
         writeln!(f, "alarms     {}   tickets {}   visits {}", self.alarms, self.tickets, self.visits)?;
+        let Labels { outcomes, outcomes_confirmed, outcomes_no_fault_found, outcome_rows, .. } = &self.labels;
+        writeln!(
+            f,
+            "found      {outcomes} outcomes of visits: {outcomes_confirmed} faults confirmed, {outcomes_no_fault_found} \
+             with no fault found; {outcome_rows} are labels in the table outcome"
+        )?;
+        writeln!(f, "self-tests {}, of which {} failed", self.self_tests, self.self_tests_failed)?;
         let (hours, share) = (
             |lead: Option<f64>| lead.map_or("none".into(), |hours| format!("{hours:.0} h")),
             |share: Option<f64>| share.map_or("none".into(), |share| format!("{:.0} %", share * 100.0)),
         );
         writeln!(
             f,
-            "failures   {} planted, {} by wear; of these {} ({}) with a ticket before they happened, median lead {}",
+            "failures   {} planted, {} by wear; of these {} averted by a visit, {} ({}) with a ticket before, median lead {}",
             self.planted_failures,
             self.planted_wear_failures,
+            self.failures_averted,
             self.ticketed_before_failure,
             share(self.ticketed_share),
             hours(self.median_lead_hours)
         )?;
         writeln!(
             f,
-            "tickets    {} true, {} false, {} after the failure; precision {}",
+            "tickets    {} true, {} false, {} after the failure ({} of them after its repair); precision {}",
             self.true_tickets,
             self.false_tickets,
             self.late_tickets,
+            self.late_tickets_after_repair,
             share(self.precision)
         )?;
         writeln!(

@@ -1,4 +1,5 @@
-//! The demo's agent: follows the events and books a visit for every ticket, through the API like anybody else.
+//! The demo's agent: follows the events and books a visit for every ticket, and another one when it is open again, through
+//! the API like anybody else.
 
 use std::{collections::BTreeSet, pin::pin};
 
@@ -8,7 +9,10 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{client::Client, fleet::simulate::appliance::Appliance};
+use crate::{
+    client::Client,
+    fleet::simulate::network::{Shared, hold},
+};
 
 /// Where the fleet stands: around the middle of Madrid.
 const MIDDLE: (f64, f64) = (40.4168, -3.7038);
@@ -33,13 +37,14 @@ const TECHNICIANS: [(&str, &[&str]); 7] = [
 /// Books visits.
 pub(super) struct Agent {
     client: Client,
-    booked: BTreeSet<String>,
+    /// Tickets, each with how often it was opened again.
+    booked: BTreeSet<(String, u64)>,
     visits: u64,
 }
 
 impl Agent {
     /// Tells the API of technicians and of where the devices stand.
-    pub(super) async fn settle(client: Client, fleet: &[Appliance]) -> anyhow::Result<Self> {
+    pub(super) async fn settle(client: Client, fleet: &[Shared]) -> anyhow::Result<Self> {
         let day = json!([{ "start": "08:00", "end": "13:00" }, { "start": "14:00", "end": "18:00" }]);
         for (index, (name, skills)) in TECHNICIANS.iter().enumerate() {
             let (lat, lon) = place(index * 7 + 3);
@@ -53,10 +58,10 @@ impl Agent {
             });
             client.post("/v1/technicians", &technician).await?;
         }
-        for (index, appliance) in fleet.iter().enumerate() {
-            let (lat, lon) = place(index);
+        for (index, device) in fleet.iter().enumerate() {
+            let ((lat, lon), path) = (place(index), format!("/v1/devices/{}/site", hold(device).device_id));
             let site = json!({ "lat": lat, "lon": lon, "time_zone": ZONE });
-            client.put(&format!("/v1/devices/{}/site", appliance.device_id), &site).await?;
+            client.put(&path, &site).await?;
         }
         Ok(Self { client, booked: BTreeSet::new(), visits: 0 })
     }
@@ -70,23 +75,23 @@ impl Agent {
                 () = stop.cancelled() => break,
                 event = events.next() => event.context("the event stream ended")??,
             };
-            if event["type"] == "forewarn.ticket.created"
-                && let Some(ticket_id) = event["subject"].as_str()
-            {
-                self.book(ticket_id).await;
+            let ticket = &event["data"];
+            if event["type"] == "forewarn.ticket.created" || ticket["sub_status"] == "reopened" {
+                self.book(ticket).await;
             }
         }
         for ticket in self.client.all("/v1/tickets", "tickets").await? {
-            if let Some(ticket_id) = ticket["ticket_id"].as_str() {
-                self.book(ticket_id).await;
+            if matches!(ticket["status"].as_str(), Some("acknowledged" | "inProgress" | "pending" | "held")) {
+                self.book(&ticket).await;
             }
         }
         Ok(self.visits)
     }
 
     /// Takes the earliest slot. A ticket that cannot be booked now is for a person.
-    async fn book(&mut self, ticket_id: &str) {
-        if !self.booked.insert(ticket_id.to_owned()) {
+    async fn book(&mut self, ticket: &Value) {
+        let Some(ticket_id) = ticket["ticket_id"].as_str() else { return };
+        if !self.booked.insert((ticket_id.to_owned(), ticket["reopen_count"].as_u64().unwrap_or(0))) {
             return;
         }
         if let Err(error) = self.take(ticket_id).await {

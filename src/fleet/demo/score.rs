@@ -2,8 +2,9 @@
 //!
 //! In: what was said of components, and when; what the simulator planted. Out: how many wear failures were spoken of on a
 //! ticket before they happened, how early, and how many tickets spoke of something that was so. Promise: a word counts
-//! for a failure only between its onset and the failure; luck before the onset counts for nothing. Never: a sudden
-//! failure asked of anybody.
+//! for a failure only between its onset and the failure; luck before the onset counts for nothing. A failure that a visit
+//! averted counts as if it had come when it was planned to, and what is said after the visit speaks of a sound component.
+//! Never: a sudden failure asked of anybody.
 //!
 //! | a ticket on a component | is |
 //! |---|---|
@@ -72,13 +73,18 @@ pub(super) struct Calibration {
 /// How good it was.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Score {
+    /// Averted ones too.
     pub(super) wear_failures: u64,
+    /// Of these, those that a visit averted.
+    pub(super) averted: u64,
     pub(super) ticketed: u64,
     /// Median of the time from the first word to the failure.
     pub(super) median_lead_hours: Option<f64>,
     pub(super) true_tickets: u64,
     pub(super) false_tickets: u64,
     pub(super) late_tickets: u64,
+    /// Of these, those that spoke when it had been mended: nothing was the matter any more.
+    pub(super) late_after_repair: u64,
 }
 
 impl Score {
@@ -104,8 +110,8 @@ pub(super) fn score(said: &[Said], planted: &[Planted], begin: Instant, end: Ins
     let mut leads = Vec::new();
     for failed in planted.iter().filter(|it| it.course == Course::Wear && it.failure > begin && it.failure <= end) {
         score.wear_failures += 1;
-        let first =
-            said.iter().filter(|said| about(said, failed) && wearing(failed, said.at)).map(|said| said.at).min();
+        score.averted += u64::from(failed.averted());
+        let first = said.iter().filter(|said| about(said, failed) && failed.wearing(said.at)).map(|said| said.at).min();
         if let Some(first) = first {
             score.ticketed += 1;
             leads.push(failed.failure.hours_since(first));
@@ -122,21 +128,20 @@ pub(super) fn score(said: &[Said], planted: &[Planted], begin: Instant, end: Ins
             words.iter().any(|said| planted.iter().any(|it| about(said, it) && holds(it, said.at)))
         };
         match () {
-            () if any(wearing) => score.true_tickets += 1,
-            () if any(failed) => score.late_tickets += 1,
+            () if any(Planted::wearing) => score.true_tickets += 1,
+            () if any(failed) => {
+                score.late_tickets += 1;
+                score.late_after_repair += u64::from(!any(Planted::stands_failed));
+            }
             () => score.false_tickets += 1,
         }
     }
     score
 }
 
-fn wearing(planted: &Planted, at: Instant) -> bool {
-    planted.onset <= at && at < planted.failure
-}
-
-/// Everything is true of a component that failed before, until nobody remembers.
+/// Everything is true of a component that failed before, until nobody remembers. A failure that was averted never came.
 fn failed(planted: &Planted, at: Instant) -> bool {
-    planted.failure <= at
+    planted.failure <= at && !planted.averted()
 }
 
 /// Holds what was said against failures of the component within each horizon. A word whose horizon reaches beyond the end
@@ -249,6 +254,38 @@ mod tests {
         }
         assert_eq!(score(&[], &planted(), day(20), day(30)).wear_failures, 0, "it failed before the beginning");
         assert_eq!(score(&[], &planted(), day(0), day(19)).share(), None, "nothing has failed yet");
+    }
+
+    #[test]
+    fn a_failure_that_a_visit_averted_counts_as_before_and_what_is_said_after_the_visit_does_not() {
+        let bearing = |ticket, at| said("wm-1", "drum_bearing", ticket, at);
+        let mut mended = planted();
+        mended[0].mended = Some(day(17));
+        for (words, ticketed, lead, tickets) in [
+            // Spoken of in time: the lead is that to the planned failure.
+            (vec![bearing("t", 15)], 1, Some(120.0), (1, 0, 0)),
+            // After the visit it is sound, also when it would have failed.
+            (vec![bearing("t", 18)], 0, None, (0, 1, 0)),
+            (vec![bearing("t", 21)], 0, None, (0, 1, 0)),
+            (vec![bearing("t", 15), bearing("u", 18)], 1, Some(120.0), (1, 1, 0)),
+            // Sent for a whim, and found at the beginning of wear.
+            (vec![bearing("t", 9)], 0, None, (0, 1, 0)),
+        ] {
+            let score = score(&words, &mended, day(0), day(30));
+            assert_eq!((score.wear_failures, score.averted), (1, 1), "{words:?}");
+            assert_eq!((score.ticketed, score.median_lead_hours), (ticketed, lead), "{words:?}");
+            assert_eq!((score.true_tickets, score.false_tickets, score.late_tickets), tickets, "{words:?}");
+        }
+        // Mended after it failed: nothing is averted, and who speaks of it later is late.
+        mended[0].mended = Some(day(22));
+        let after = score(&[bearing("t", 25)], &mended, day(0), day(30));
+        assert_eq!((after.averted, after.late_tickets, after.late_after_repair), (0, 1, 1));
+        let before = score(&[bearing("t", 21), bearing("t", 25)], &mended, day(0), day(30));
+        assert_eq!(
+            (before.late_tickets, before.late_after_repair),
+            (1, 0),
+            "it stood failed when it was first spoken of"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! One appliance: what it measures and when, and what it says of it.
+//! One appliance: what it measures and when, what it says of it, and what mending it changes.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,15 +12,13 @@ use schemas::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Kind, Planted,
+    Condition, Kind, Planted,
     disturbance::{Disturbance, Silence},
     model::{self, Character, Metrics},
     profile_name,
 };
 use crate::fleet::device::Message;
 
-/// After a failure somebody repairs the device this much later, in device time, and the next fault is drawn.
-const REPAIR: Duration = Duration::from_secs(3 * 86_400);
 /// Readings in one message: devices report every few readings to spare the radio.
 const READINGS_PER_REPORT: u32 = 6;
 
@@ -31,7 +29,7 @@ pub struct Appliance {
     pub device_id: DeviceId,
     /// Its kind.
     pub profile: ProfileName,
-    kind: Kind,
+    pub(super) kind: Kind,
     firmware: &'static str,
     character: Character,
     columns: bool,
@@ -55,10 +53,23 @@ pub struct Appliance {
     disturbance_rng: ChaCha8Rng,
     /// Chance of its network: a stream of its own, so that what is measured does not depend on what is sent.
     pub(super) network_rng: ChaCha8Rng,
+    /// Chance of its self-tests.
+    pub(super) test_rng: ChaCha8Rng,
+    /// Chance of those who visit it.
+    visit_rng: ChaCha8Rng,
+    /// Orders that were obeyed, the latest last: each is obeyed once.
+    pub(super) obeyed: VecDeque<String>,
 }
 
 impl Appliance {
     pub(super) fn new(kind: Kind, index: usize, start: Instant, mut rng: ChaCha8Rng) -> Self {
+        // Streams beside the device's own: what they give depends on nothing else, and nothing on them.
+        let beside = |which: u64| {
+            let mut beside = rng.clone();
+            beside.set_stream(rng.get_stream() | which << 32);
+            beside
+        };
+        let (test_rng, visit_rng) = (beside(1), beside(2));
         let mut of_its_own = || ChaCha8Rng::seed_from_u64(rng.random());
         let (network_rng, mut fault_rng, mut disturbance_rng) = (of_its_own(), of_its_own(), of_its_own());
         #[allow(clippy::expect_used, reason = "letters, a dash and digits are a legal device id")]
@@ -88,6 +99,9 @@ impl Appliance {
             fault_rng,
             disturbance_rng,
             network_rng,
+            test_rng,
+            visit_rng,
+            obeyed: VecDeque::new(),
         }
     }
 
@@ -101,12 +115,40 @@ impl Appliance {
         &self.history
     }
 
+    /// How a component is: the truth.
+    pub fn condition(&self, component: &str, at: Instant) -> Condition<'_> {
+        Condition::of(&self.history, component, at)
+    }
+
+    /// Somebody mends a component that wears or has failed: it is as new, a failure that lies ahead never comes, and a
+    /// code that the device had no time to tell is never told. Readings taken before show what was. A sound component
+    /// stays as it is: a new part wears as the old one would have.
+    pub fn mend(&mut self, component: &str, at: Instant) {
+        if let Condition::Sound { .. } = self.condition(component, at) {
+            return;
+        }
+        self.planted.mended = Some(at);
+        if let Some(last) = self.history.last_mut() {
+            last.mended = Some(at);
+        }
+    }
+
+    /// What somebody makes of what he sees is chance too: 0 to 1, of this device's own.
+    pub fn chance_of_visits(&mut self) -> f64 {
+        self.visit_rng.random()
+    }
+
+    /// Whether it is silent now: it measures nothing and hears nothing before a later time than usual.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.next_reading.since(now) > self.kind.cadence
+    }
+
     /// When its next report is due.
     pub fn next_report(&self) -> Instant {
         self.next_reading.plus(self.kind.cadence * (READINGS_PER_REPORT - 1))
     }
 
-    fn topic(&self, tenant: &TenantId, channel: Channel) -> Topic {
+    pub(super) fn topic(&self, tenant: &TenantId, channel: Channel) -> Topic {
         Topic::new(tenant.clone(), self.device_id.clone(), channel)
     }
 
@@ -140,7 +182,7 @@ impl Appliance {
         messages
     }
 
-    /// What was repaired since this was last asked, and when: each at `REPAIR` after its failure.
+    /// What was repaired since this was last asked, and when.
     pub fn take_repaired(&mut self) -> Vec<(Instant, Planted)> {
         std::mem::take(&mut self.repaired)
     }
@@ -148,7 +190,7 @@ impl Appliance {
     fn reading(&mut self) -> (Instant, Metrics) {
         let at = self.next_reading;
         self.next_reading = at.plus(self.kind.cadence);
-        let repair = self.planted.failure.plus(REPAIR);
+        let repair = self.planted.renewed();
         if at >= repair {
             let next = Planted::draw(&self.kind, &self.device_id, at, false, &mut self.fault_rng);
             let mut before = std::mem::replace(&mut self.planted, next);

@@ -1,6 +1,7 @@
 //! A fault as it is planted: what nobody outside the simulator knows.
 //!
-//! In: chance. Out: when wear begins, how it grows, how far it goes and when the device fails. Promise: nothing here is
+//! In: chance. Out: when wear begins, how it grows, how far it goes and when the device fails; how a
+//! component is at an instant. Promise: nothing here is
 //! the same for two faults, so that no threshold and no curve fits all. Never: read by whatever is to be judged.
 
 use std::time::Duration;
@@ -34,6 +35,8 @@ const WEAR_DAYS: (f64, f64) = (2.0, 60.0);
 const LEVEL: std::ops::Range<f64> = 0.4..1.3;
 /// A failure comes at least this long after the start, so that somebody could have seen it.
 const SOONEST: Duration = Duration::from_secs(3 * 86_400);
+/// Where no visit comes before, somebody mends a device this long after its failure.
+const REPAIR: Duration = Duration::from_secs(3 * 86_400);
 
 /// How a fault comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -90,7 +93,7 @@ pub struct Planted {
     pub course: Course,
     /// When wear begins; for a sudden fault the failure itself.
     pub onset: Instant,
-    /// When the device fails.
+    /// When the device fails, if nobody mends it before.
     pub failure: Instant,
     /// How wear grows.
     pub curve: Curve,
@@ -98,11 +101,61 @@ pub struct Planted {
     pub level: f64,
     /// The code the device reports when it fails, if it notices.
     pub code: Option<&'static str>,
-    /// When somebody mended it; none as long as nobody did.
+    /// When somebody mended it, before its failure or after; none as long as nobody did.
     pub mended: Option<Instant>,
 }
 
+/// How a component is at an instant: the truth, for whoever opens the device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Condition<'a> {
+    /// Nothing is the matter.
+    Sound {
+        /// When it was mended last, if it ever was.
+        mended: Option<Instant>,
+    },
+    /// It wears and still works.
+    Worn {
+        /// By what.
+        planted: &'a Planted,
+        /// How far; 1 is what the profiles' rules were written for.
+        wear: f64,
+    },
+    /// It has failed.
+    Failed(&'a Planted),
+}
+
+impl<'a> Condition<'a> {
+    /// Of a component, from all faults of its device so far.
+    pub fn of(faults: &'a [Planted], component: &str, at: Instant) -> Self {
+        let mut last = None;
+        for planted in faults.iter().filter(|it| it.fault_key.component() == component) {
+            match (planted.renewed(), planted.wear(at)) {
+                (renewed, _) if renewed <= at => last = last.max(Some(renewed)),
+                _ if planted.failure <= at => return Self::Failed(planted),
+                (_, wear) if wear > 0.0 => return Self::Worn { planted, wear },
+                _ => {}
+            }
+        }
+        Self::Sound { mended: last }
+    }
+}
+
 impl Planted {
+    /// When the component is as new again: when it was mended, or will have been if no visit comes before.
+    pub fn renewed(&self) -> Instant {
+        self.mended.unwrap_or(self.failure.plus(REPAIR))
+    }
+
+    /// Whether somebody mended it before it failed, so that the failure never came.
+    pub fn averted(&self) -> bool {
+        self.mended.is_some_and(|mended| mended <= self.failure)
+    }
+
+    /// Whether wear is under way: begun, not failed, not mended.
+    pub fn wearing(&self, at: Instant) -> bool {
+        self.onset <= at && at < self.failure && self.mended.is_none_or(|mended| at < mended)
+    }
+
     /// Whether the component stands failed: nobody has mended it yet.
     pub fn stands_failed(&self, at: Instant) -> bool {
         self.failure <= at && self.mended.is_none_or(|mended| mended > at)

@@ -16,7 +16,8 @@
 //! nothing told of it before. And some devices are disturbed for a while: that looks like wear and goes away
 //! ([`disturbance`]).
 //!
-//! A fleet is lived over the network ([`network`]) or read off at full speed ([`history()`]).
+//! A fleet is lived over the network ([`network`]), where devices obey orders too, or read off at full speed
+//! ([`history()`]).
 
 pub mod appliance;
 pub mod disturbance;
@@ -24,6 +25,7 @@ pub mod fault;
 pub mod history;
 pub mod model;
 pub mod network;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +39,7 @@ use schemas::{
 };
 
 use appliance::Appliance;
-pub use fault::{Course, Planted};
+pub use fault::{Condition, Course, Planted};
 pub use history::{History, history};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -55,6 +57,10 @@ pub struct Kind {
     pub sudden: &'static [(&'static str, &'static str)],
     /// Time between readings.
     pub cadence: Duration,
+    /// Commands that it understands: those of its profile.
+    pub commands: &'static [&'static str],
+    /// Components that its self-test tests: those that have one in its profile.
+    pub tested: &'static [&'static str],
 }
 
 /// The simulated kinds, dealt to devices in turn.
@@ -65,6 +71,8 @@ pub const KINDS: [Kind; 4] = [
         wear: &[("drum_bearing/wear", None), ("drain_pump/blocked", Some("E21"))],
         sudden: &[("control_board/breakdown", "E57"), ("inlet_valve/fail_to_open", "E17")],
         cadence: Duration::from_secs(3600),
+        commands: &["self_test", "restart"],
+        tested: &["drum_bearing", "drain_pump"],
     },
     Kind {
         profile: "refrigerator",
@@ -72,6 +80,8 @@ pub const KINDS: [Kind; 4] = [
         wear: &[("compressor/efficiency_loss", Some("F10")), ("temperature_sensor/drift", Some("F04"))],
         sudden: &[("defrost_heater/breakdown", "F22")],
         cadence: Duration::from_secs(3600),
+        commands: &["self_test", "restart"],
+        tested: &["compressor"],
     },
     Kind {
         profile: "air_conditioner",
@@ -79,6 +89,8 @@ pub const KINDS: [Kind; 4] = [
         wear: &[("refrigerant_circuit/leak", None), ("compressor/efficiency_loss", Some("P4"))],
         sudden: &[("fan/breakdown", "F1")],
         cadence: Duration::from_secs(3600),
+        commands: &["self_test", "restart"],
+        tested: &["compressor"],
     },
     Kind {
         profile: "smartphone",
@@ -86,6 +98,8 @@ pub const KINDS: [Kind; 4] = [
         wear: &[("battery/capacity_fade", None), ("battery/swelling", Some("BAT_SWELL"))],
         sudden: &[("main_board/breakdown", "PMIC_FAIL")],
         cadence: Duration::from_secs(6 * 3600),
+        commands: &["self_test"],
+        tested: &["battery"],
     },
 ];
 

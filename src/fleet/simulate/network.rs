@@ -1,8 +1,8 @@
 //! The network of a simulated device: sends reports when they are due, through outages, dropped connections, repeats
-//! and a broken message now and then.
+//! and a broken message now and then; obeys commands as long as it is connected.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
 
@@ -14,9 +14,9 @@ use schemas::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Planted, appliance::Appliance};
+use super::appliance::Appliance;
 use crate::fleet::{
-    device::{Broker, Message, SessionError},
+    device::{Broker, Message, Session, SessionError},
     outbox::Outbox,
 };
 
@@ -46,8 +46,6 @@ pub struct Sent {
     pub troubles: AtomicU64,
     /// Messages never acknowledged when the fleet stopped.
     pub left: AtomicU64,
-    /// Faults planted so far.
-    pub planted: Mutex<Vec<Planted>>,
 }
 
 /// What a device needs to be on the network.
@@ -65,67 +63,134 @@ pub struct Network {
     pub until: Option<Instant>,
 }
 
+/// A device that more than one speaks with: its network, and whoever visits it.
+pub type Shared = Arc<Mutex<Appliance>>;
+
+/// A shared device, for a moment.
+pub fn hold(device: &Shared) -> MutexGuard<'_, Appliance> {
+    device.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A device's connection, if it has one, and what waits for it.
+struct Line {
+    status: Topic,
+    commands: Topic,
+    outbox: Outbox,
+    session: Option<Session>,
+}
+
 impl Network {
     /// Lives an appliance's life until the end, or until stopped.
-    pub async fn live(self, mut appliance: Appliance, stop: CancellationToken) {
-        let status = Topic::new(self.tenant.clone(), appliance.device_id.clone(), Channel::Status);
-        let mut outbox = Outbox::default();
-        let mut session = None;
+    pub async fn live(self, device: Shared, stop: CancellationToken) {
+        let topic = |channel| Topic::new(self.tenant.clone(), hold(&device).device_id.clone(), channel);
+        let mut line = Line {
+            status: topic(Channel::Status),
+            commands: topic(Channel::Command),
+            outbox: Outbox::default(),
+            session: None,
+        };
+        let mut rng = hold(&device).network_rng.clone();
         let mut outage = 0u32;
-        outbox.push(appliance.birth(&self.tenant, self.clock.now()));
+        line.outbox.push(hold(&device).birth(&self.tenant, self.clock.now()));
         loop {
-            let due = appliance.next_report();
-            if self.until.is_some_and(|until| due > until) {
+            let due = hold(&device).next_report();
+            if self.until.is_some_and(|until| due > until) || !self.wait(&device, &mut line, due, &stop).await {
                 break;
             }
-            let wait = self.clock.until(due);
-            if wait > IDLE
-                && let Some(open) = session.take()
-            {
-                crate::fleet::device::Session::close(open).await;
-            }
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(wait) => {}
-            }
-            let report = appliance.report(&self.tenant);
-            let rng = &mut appliance.network_rng;
+            let report = hold(&device).report(&self.tenant);
             if rng.random_bool(CUT) {
-                outbox.extend(report.first().map(cut));
+                line.outbox.extend(report.first().map(cut));
             }
             if rng.random_bool(REPEAT) {
-                outbox.extend(report.first().cloned());
+                line.outbox.extend(report.first().cloned());
             }
-            outbox.extend(report);
+            line.outbox.extend(report);
             if outage == 0 && rng.random_bool(OUTAGE) {
                 outage = rng.random_range(1..=OUTAGE_REPORTS);
             }
             if outage > 0 {
                 outage -= 1;
-                session = None;
+                line.session = None;
                 continue;
             }
             if rng.random_bool(BREAK) {
-                session = None;
+                line.session = None;
             }
-            if session.is_none() {
-                outbox.push(appliance.birth(&self.tenant, self.clock.now()));
+            if line.session.is_none() {
+                line.outbox.push(hold(&device).birth(&self.tenant, self.clock.now()));
             }
-            self.count(outbox.flush(&self.broker, &status, &mut session).await);
+            self.deliver(&device, &mut line).await;
         }
         for _ in 0..LAST_TRIES {
-            if !self.count(outbox.flush(&self.broker, &status, &mut session).await) {
+            if self.deliver(&device, &mut line).await {
                 break;
             }
             tokio::time::sleep(RETRY).await;
         }
+        let Line { outbox, session, .. } = line;
         if let Some(session) = session {
             session.close().await;
         }
         self.sent.acknowledged.fetch_add(outbox.acknowledged, Ordering::Relaxed);
         self.sent.troubles.fetch_add(outbox.refused, Ordering::Relaxed);
         self.sent.left.fetch_add(outbox.len() as u64, Ordering::Relaxed);
-        self.sent.planted.lock().unwrap_or_else(PoisonError::into_inner).extend(appliance.planted().iter().cloned());
+    }
+
+    /// Waits until the next report is due, and obeys what is ordered meanwhile; false where it was stopped.
+    async fn wait(&self, device: &Shared, line: &mut Line, due: Instant, stop: &CancellationToken) -> bool {
+        let wait = self.clock.until(due);
+        let until = tokio::time::Instant::now() + wait;
+        let silent = hold(device).is_silent(self.clock.now());
+        if (wait > IDLE || silent)
+            && let Some(open) = line.session.take()
+        {
+            open.close().await;
+        }
+        loop {
+            let Some(open) = &mut line.session else {
+                return tokio::select! {
+                    () = stop.cancelled() => false,
+                    () = tokio::time::sleep_until(until) => true,
+                };
+            };
+            let heard = tokio::select! {
+                () = stop.cancelled() => return false,
+                heard = open.listen(until) => heard,
+            };
+            match heard {
+                Ok(false) => return true,
+                Ok(true) => _ = self.deliver(device, line).await,
+                Err(error) => {
+                    line.session = None;
+                    self.count(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Obeys what was ordered and sends all that waits, until nothing does; whether it could.
+    async fn deliver(&self, device: &Shared, line: &mut Line) -> bool {
+        loop {
+            for order in line.session.as_mut().map(Session::take_heard).unwrap_or_default() {
+                let reply = hold(device).obey(&self.tenant, &order, self.clock.now());
+                line.outbox.extend(reply);
+            }
+            if line.outbox.is_empty() {
+                return true;
+            }
+            if self.count(self.flush(line).await) {
+                return false;
+            }
+        }
+    }
+
+    async fn flush(&self, line: &mut Line) -> Result<(), SessionError> {
+        if line.session.is_none() {
+            let mut open = Session::open(&self.broker, &line.status).await?;
+            open.subscribe(&line.commands).await?;
+            line.session = Some(open);
+        }
+        line.outbox.flush(&self.broker, &line.status, &mut line.session).await
     }
 
     /// Counts a failed flush; tells whether it failed.
