@@ -36,7 +36,6 @@ fn the_demo_gives_an_account_that_adds_up() {
     assert!(account["median_lead_hours"].as_f64().unwrap() > 0.0, "{account}");
     let spoken = number("true_tickets") + number("false_tickets") + number("late_tickets");
     assert_eq!(spoken, number("tickets"), "{account}");
-    assert!(number("late_tickets_after_repair") <= number("late_tickets"), "{account}");
     assert!(account["precision"].as_f64().unwrap() > 0.3, "{account}");
 }
 

@@ -68,12 +68,10 @@ pub(super) struct Account {
     median_lead_hours_by_rules: Option<f64>,
     /// Tickets that spoke while wear was under way.
     true_tickets: u64,
-    /// Tickets for components in which nothing was under way.
+    /// Tickets for components in which nothing was under way, or no longer: after a repair.
     false_tickets: u64,
-    /// Tickets that spoke only after the failure: neither true nor false.
+    /// Tickets that spoke only between failure and repair: neither true nor false.
     late_tickets: u64,
-    /// Of these, those that spoke when it had been mended: nothing was the matter any more.
-    late_tickets_after_repair: u64,
     /// `true_tickets / (true_tickets + false_tickets)`.
     precision: Option<f64>,
     /// The same, had only the rules spoken.
@@ -146,7 +144,6 @@ impl Account {
             true_tickets: whole.true_tickets,
             false_tickets: whole.false_tickets,
             late_tickets: whole.late_tickets,
-            late_tickets_after_repair: whole.late_after_repair,
             precision: whole.precision(),
             precision_by_rules: rules.precision(),
             advisories: expected.len() as u64,
@@ -267,11 +264,10 @@ impl fmt::Display for Account {
         )?;
         writeln!(
             f,
-            "tickets    {} true, {} false, {} after the failure ({} of them after its repair); precision {}",
+            "tickets    {} true, {} false, {} after the failure; precision {}",
             self.true_tickets,
             self.false_tickets,
             self.late_tickets,
-            self.late_tickets_after_repair,
             share(self.precision)
         )?;
         writeln!(

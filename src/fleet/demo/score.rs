@@ -9,7 +9,7 @@
 //! | a ticket on a component | is |
 //! |---|---|
 //! | spoken of while wear was under way | true |
-//! | spoken of only after the component had failed | late: neither true nor false |
+//! | spoken of only while the component stood failed | late: neither true nor false |
 //! | spoken of, and nothing was the matter | false |
 
 use std::{
@@ -83,8 +83,6 @@ pub(super) struct Score {
     pub(super) true_tickets: u64,
     pub(super) false_tickets: u64,
     pub(super) late_tickets: u64,
-    /// Of these, those that spoke when it had been mended: nothing was the matter any more.
-    pub(super) late_after_repair: u64,
 }
 
 impl Score {
@@ -129,19 +127,11 @@ pub(super) fn score(said: &[Said], planted: &[Planted], begin: Instant, end: Ins
         };
         match () {
             () if any(Planted::wearing) => score.true_tickets += 1,
-            () if any(failed) => {
-                score.late_tickets += 1;
-                score.late_after_repair += u64::from(!any(Planted::stands_failed));
-            }
+            () if any(Planted::stands_failed) => score.late_tickets += 1,
             () => score.false_tickets += 1,
         }
     }
     score
-}
-
-/// Everything is true of a component that failed before, until nobody remembers. A failure that was averted never came.
-fn failed(planted: &Planted, at: Instant) -> bool {
-    planted.failure <= at && !planted.averted()
 }
 
 /// Holds what was said against failures of the component within each horizon. A word whose horizon reaches beyond the end
@@ -276,16 +266,18 @@ mod tests {
             assert_eq!((score.ticketed, score.median_lead_hours), (ticketed, lead), "{words:?}");
             assert_eq!((score.true_tickets, score.false_tickets, score.late_tickets), tickets, "{words:?}");
         }
-        // Mended after it failed: nothing is averted, and who speaks of it later is late.
+        // Mended after it failed: nothing is averted, and who speaks of it later speaks of a sound component.
         mended[0].mended = Some(day(22));
-        let after = score(&[bearing("t", 25)], &mended, day(0), day(30));
-        assert_eq!((after.averted, after.late_tickets, after.late_after_repair), (0, 1, 1));
-        let before = score(&[bearing("t", 21), bearing("t", 25)], &mended, day(0), day(30));
-        assert_eq!(
-            (before.late_tickets, before.late_after_repair),
-            (1, 0),
-            "it stood failed when it was first spoken of"
-        );
+        for (words, tickets) in [
+            (vec![bearing("t", 25)], (0, 1, 0)),
+            (vec![bearing("t", 21)], (0, 0, 1)),
+            // It stood failed when it was first spoken of.
+            (vec![bearing("t", 21), bearing("t", 25)], (0, 0, 1)),
+        ] {
+            let score = score(&words, &mended, day(0), day(30));
+            assert_eq!((score.averted, score.ticketed), (0, 0), "{words:?}");
+            assert_eq!((score.true_tickets, score.false_tickets, score.late_tickets), tickets, "{words:?}");
+        }
     }
 
     #[test]

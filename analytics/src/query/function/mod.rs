@@ -14,6 +14,7 @@
 //! | `interval` | limits of a rate and of a share |
 //! | `lifetime` | fitted laws and survival curves |
 //! | `top` | most frequent values |
+//! | `variance` | DataFusion's variances, faster |
 
 mod bucket;
 mod counter;
@@ -22,6 +23,7 @@ mod histogram;
 mod interval;
 mod lifetime;
 mod top;
+mod variance;
 
 use datafusion::{
     error::Result,
@@ -40,6 +42,9 @@ pub(super) fn register(state: &mut dyn FunctionRegistry) -> Result<()> {
         state.register_udwf(WindowUDF::from(function).into())?;
     }
     for function in lifetime::all() {
+        state.register_udaf(AggregateUDF::from(function).into())?;
+    }
+    for function in variance::all() {
         state.register_udaf(AggregateUDF::from(function).into())?;
     }
     state.register_udaf(AggregateUDF::from(histogram::Histogram::new()).into())?;
