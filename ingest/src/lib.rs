@@ -20,7 +20,7 @@
 //! | [`pipeline`] | reads the log, decodes once, hands chunks to each consumer, keeps the checkpoint |
 //! | [`rollup`] | telemetry rows into increments by the minute, hour and day; pure |
 //! | [`lake`] | Delta commits, hot rows, table snapshots |
-//! | [`work`] | threads for decoding and encoding |
+//! | `work` | threads for decoding and encoding |
 
 pub mod decode;
 pub mod dedup;
@@ -33,4 +33,4 @@ pub mod packed;
 pub mod pipeline;
 pub mod rollup;
 pub mod subscriber;
-pub mod work;
+mod work;

@@ -126,8 +126,8 @@ async fn what_pays_for_sure_opens_a_ticket_that_says_why() {
         texts,
         [
             "opened",
-            "advisory auto: 40 % within 336 h by washing_machine.drum_bearing/wear 3; acting pays from 25 % \
-             (visit 1, failure 4, false alarm 0): The drum bearing fails within two weeks, likely as not.",
+            "advisory auto: 40 % within 336 h by washing_machine.drum_bearing/wear 3; acting pays from 12 % \
+             (visit 1, failure 8, false alarm 0): The drum bearing fails within two weeks, likely as not.",
             "first step: self_test, by which the device tests the component itself, is asked for",
         ]
     );
