@@ -35,30 +35,26 @@ pub(crate) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
 #[cfg(test)]
 mod tests {
     use std::{
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-        thread::ThreadId,
+        collections::HashSet,
+        sync::{Arc, Barrier},
     };
 
     use super::*;
 
     #[tokio::test]
     async fn work_is_done_on_a_few_threads_and_a_panic_is_told() {
-        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let all = (0..64).map(|at| {
-            let (now, most) = (now.clone(), most.clone());
-            spawn(move || -> (usize, ThreadId) {
-                most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                std::thread::yield_now();
-                now.fetch_sub(1, Ordering::SeqCst);
+        // Each waits for as many others as there are threads: with fewer it never ends.
+        let at_once = Arc::new(Barrier::new(THREADS));
+        let all = (0..16 * THREADS).map(|at| {
+            let at_once = at_once.clone();
+            spawn(move || {
+                at_once.wait();
                 (at, std::thread::current().id())
             })
         });
         let done = futures::future::try_join_all(Vec::from_iter(all)).await.unwrap();
-        assert!(done.iter().map(|(at, _)| *at).eq(0..64));
-        assert!(most.load(Ordering::SeqCst) <= THREADS);
+        assert!(done.iter().map(|(at, _)| *at).eq(0..16 * THREADS));
+        assert_eq!(HashSet::<_>::from_iter(done.iter().map(|(_, thread)| *thread)).len(), THREADS);
         assert!(spawn(|| panic!("bad program")).await.unwrap_err().is_panic());
         assert_eq!(spawn(|| 7).await.unwrap(), 7, "the threads are still there");
     }

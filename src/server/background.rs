@@ -12,8 +12,7 @@ const NICE: i32 = 5;
 
 /// Threads that wait: for files, for the Delta kernel, one for each tenant's prognosis, nearly all of them asleep. They wait
 /// for one another (a checkpoint for the kernel, the kernel for a file), so a small bound stops everything: with four the
-/// server stood still at its fiftieth commit. What takes memory runs on
-/// threads of its own (`ingest/src/work.rs`).
+/// server stood still at its fiftieth commit. What takes memory runs on threads of its own (`ingest/src/work.rs`).
 const BLOCKING: usize = 512;
 
 /// A runtime with threads of its own.

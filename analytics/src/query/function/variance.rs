@@ -30,17 +30,17 @@ const LANES: usize = 8;
 const RUN: usize = 4;
 
 /// The four functions.
-pub(super) fn all() -> impl Iterator<Item = Fast> {
-    [var_samp_udaf(), var_pop_udaf(), stddev_udaf(), stddev_pop_udaf()].into_iter().map(|of| Fast { of })
+pub(super) fn all() -> impl Iterator<Item = ByRuns> {
+    [var_samp_udaf(), var_pop_udaf(), stddev_udaf(), stddev_pop_udaf()].into_iter().map(|of| ByRuns { of })
 }
 
 /// One of DataFusion's functions.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Fast {
+pub(super) struct ByRuns {
     of: Arc<AggregateUDF>,
 }
 
-impl AggregateUDFImpl for Fast {
+impl AggregateUDFImpl for ByRuns {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -80,24 +80,26 @@ impl AggregateUDFImpl for Fast {
     }
 }
 
+/// The sum of something of each value.
+fn sum(values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest: f64 = chunks.remainder().iter().map(|value| of(*value)).sum();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += of(*value);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
 /// How many values, their mean, and the sum of their squared distances from it.
 fn moments(values: &[f64]) -> (u64, f64, f64) {
-    let sum = |of: &dyn Fn(f64) -> f64| {
-        let mut lanes = [0.0; LANES];
-        let chunks = values.chunks_exact(LANES);
-        let rest: f64 = chunks.remainder().iter().map(|value| of(*value)).sum();
-        for chunk in chunks {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane += of(*value);
-            }
-        }
-        lanes.iter().sum::<f64>() + rest
-    };
     if values.is_empty() {
         return (0, 0.0, 0.0);
     }
-    let mean = sum(&|value| value) / values.len() as f64;
-    (values.len() as u64, mean, sum(&|value| (value - mean) * (value - mean)))
+    let mean = sum(values, |value| value) / values.len() as f64;
+    (values.len() as u64, mean, sum(values, |value| (value - mean) * (value - mean)))
 }
 
 /// States of DataFusion's functions.
