@@ -102,7 +102,7 @@ impl History {
         let (first, last) = (daily::day_of(extent.first.micros()), daily::day_of(end.micros()) + 1);
         let whole = Range::days(first, last);
         let devices = tables.devices(profile, &whole, None).await?;
-        let (mut told, keys, found) = tables.told(profile, end).await?;
+        let (mut told, keys, found) = tables.reports(Some(profile), end).await?.told(profile)?;
         let pasts: Vec<BTreeMap<String, Past>> = devices
             .iter()
             .map(|device| {

@@ -46,7 +46,7 @@ use super::{
     registry::{self, Key, Registry},
     rows,
     score::{self, InForce},
-    store::{Range, Tables},
+    store::{Range, Reports, Tables},
     train,
 };
 
@@ -187,8 +187,10 @@ impl Service {
     pub async fn score(&mut self, landmark: i32) -> Result<Run, PrognosisError> {
         let mut run = Run::default();
         let profiles: Vec<Arc<Profile>> = self.profiles.iter().cloned().collect();
+        let midnight = Instant::from_micros(daily::landmark_micros(landmark));
+        let reports = self.tables.reports(None, midnight).await?;
         for profile in profiles {
-            self.score_profile(&profile, landmark, &mut run).await?;
+            self.score_profile(&profile, landmark, &reports, &mut run).await?;
         }
         self.state.memory.forget(landmark);
         self.metrics.developing.set(i64::try_from(self.state.memory.len()).unwrap_or(i64::MAX));
@@ -199,6 +201,7 @@ impl Service {
         &mut self,
         profile: &Arc<Profile>,
         landmark: i32,
+        reports: &Reports,
         run: &mut Run,
     ) -> Result<(), PrognosisError> {
         let newest = Range::days(landmark - LONGEST_DAYS as i32, landmark);
@@ -207,8 +210,7 @@ impl Service {
             return Ok(());
         }
         let features = Arc::new(Features::of(profile));
-        let midnight = Instant::from_micros(daily::landmark_micros(landmark));
-        let (told, keys, found) = self.tables.told(profile, midnight).await?;
+        let (told, keys, found) = reports.told(profile)?;
         let pasts: HashMap<String, BTreeMap<String, Past>> = told
             .into_iter()
             .map(|(device, told)| (device, told.into_iter().map(|(it, told)| (it, Past::new(told))).collect()))

@@ -61,6 +61,15 @@ pub type ToldByDevice = HashMap<String, BTreeMap<String, Vec<Told>>>;
 /// What visits found, by component: when, and whether the fault was there.
 pub type FoundByComponent = BTreeMap<String, Vec<(i64, bool)>>;
 
+/// Fault reports and outcomes, as the tables have them.
+#[derive(Debug, Clone)]
+pub struct Reports {
+    faults: Vec<RecordBatch>,
+    outcomes: Vec<RecordBatch>,
+    /// Nothing later counts.
+    until: Instant,
+}
+
 /// How often each fault key of a component was told.
 pub type KeyCounts = BTreeMap<String, BTreeMap<String, u64>>;
 
@@ -135,75 +144,22 @@ impl Tables {
         self.ask(&sql).await
     }
 
-    /// What fault reports and outcomes tell of a profile's components up to `until`, under which fault keys, and how
-    /// often visits found what tickets spoke of.
-    pub async fn told(
-        &self,
-        profile: &Profile,
-        until: Instant,
-    ) -> Result<(ToldByDevice, KeyCounts, FoundByComponent), PrognosisError> {
-        let (mut told, mut keys, mut found) = (ToldByDevice::new(), KeyCounts::new(), FoundByComponent::new());
-        let mut tell = |device: &str, component: &str, key: &str, what: Told| {
-            told.entry(device.into()).or_default().entry(component.into()).or_default().push(what);
-            if matches!(what, Told::Reported { .. } | Told::Confirmed { .. }) {
-                *keys.entry(component.into()).or_default().entry(key.into()).or_default() += 1;
+    /// What fault reports and outcomes tell of components up to `until`: of one profile, or of all at once.
+    pub async fn reports(&self, profile: Option<&Profile>, until: Instant) -> Result<Reports, PrognosisError> {
+        let end = date(daily::landmark_after(until.micros()));
+        let (of_faults, of_outcomes) = match profile {
+            Some(Profile { name, .. }) => {
+                (format!("profile = '{name}' and "), format!("(profile = '{name}' or profile is null) and "))
             }
+            None => Default::default(),
         };
-        let end = daily::landmark_after(until.micros());
-        let faults = format!(
-            "select device_id, event_time, code, active from fault where profile = '{}' and date <= {}",
-            profile.name,
-            date(end)
-        );
-        for batch in self.ask(&faults).await? {
-            let (devices, codes) = (texts(&batch, "device_id")?, texts(&batch, "code")?);
-            let (at, active) = (integers(&batch, "event_time")?, typed(&batch, "active", &DataType::Boolean)?);
-            let (devices, codes) = (devices.as_string::<i32>(), codes.as_string::<i32>());
-            let (at, active) = (at.as_primitive::<Int64Type>(), active.as_boolean());
-            for row in 0..batch.num_rows() {
-                let (at, Some(fault)) = (at.value(row), profile.fault(codes.value(row))) else { continue };
-                if at > until.micros() {
-                    continue;
-                }
-                let what = if active.value(row) { Told::Reported { at } } else { Told::Ended { at } };
-                tell(devices.value(row), fault.fault_key.component(), fault.fault_key.as_str(), what);
-            }
-        }
+        let faults =
+            format!("select profile, device_id, event_time, code, active from fault where {of_faults}date <= {end}");
         let outcomes = format!(
-            "select device_id, event_time, failure_time, fault_key, disposition, confirms_fault from outcome \
-             where (profile = '{}' or profile is null) and date <= {}",
-            profile.name,
-            date(end)
+            "select profile, device_id, event_time, failure_time, fault_key, disposition, confirms_fault from outcome \
+             where {of_outcomes}date <= {end}"
         );
-        for batch in self.ask(&outcomes).await? {
-            let (devices, keys) = (texts(&batch, "device_id")?, texts(&batch, "fault_key")?);
-            let (ended, confirms) =
-                (texts(&batch, "disposition")?, typed(&batch, "confirms_fault", &DataType::Boolean)?);
-            let (at, failed) = (integers(&batch, "event_time")?, integers(&batch, "failure_time")?);
-            let failed = failed.as_primitive::<Int64Type>();
-            let (devices, keys, ended) =
-                (devices.as_string::<i32>(), keys.as_string::<i32>(), ended.as_string::<i32>());
-            let (at, confirms) = (at.as_primitive::<Int64Type>(), confirms.as_boolean());
-            for row in 0..batch.num_rows() {
-                let (at, key) = (at.value(row), keys.value(row));
-                let component = key.split_once('/').map_or(key, |(component, _)| component);
-                if at > until.micros() || profile.component(component).is_none() {
-                    continue;
-                }
-                if confirms.is_valid(row) {
-                    found.entry(component.to_owned()).or_default().push((at, confirms.value(row)));
-                }
-                let renewed = Disposition::parse(ended.value(row)) == Some(Disposition::ScheduledReplacement);
-                let what = match (confirms.is_valid(row) && confirms.value(row), renewed) {
-                    (true, _) if failed.is_valid(row) => Told::Confirmed { at: failed.value(row).min(at), mended: at },
-                    (true, _) => Told::Confirmed { at, mended: at },
-                    (false, true) => Told::Renewed { at },
-                    (false, false) => continue,
-                };
-                tell(devices.value(row), component, key, what);
-            }
-        }
-        Ok((told, keys, found))
+        Ok(Reports { faults: self.ask(&faults).await?, outcomes: self.ask(&outcomes).await?, until })
     }
 
     /// Alarms that rules raised, as they were recorded: device, component, when.
@@ -242,6 +198,66 @@ impl Tables {
             batches.push(batch.map_err(failed)?);
         }
         Ok(batches)
+    }
+}
+
+impl Reports {
+    /// What they tell of a profile's components, under which fault keys, and how often visits found what tickets spoke of.
+    pub fn told(&self, profile: &Profile) -> Result<(ToldByDevice, KeyCounts, FoundByComponent), PrognosisError> {
+        let (mut told, mut keys, mut found) = (ToldByDevice::new(), KeyCounts::new(), FoundByComponent::new());
+        let mut tell = |device: &str, component: &str, key: &str, what: Told| {
+            told.entry(device.into()).or_default().entry(component.into()).or_default().push(what);
+            if matches!(what, Told::Reported { .. } | Told::Confirmed { .. }) {
+                *keys.entry(component.into()).or_default().entry(key.into()).or_default() += 1;
+            }
+        };
+        let until = self.until.micros();
+        for batch in &self.faults {
+            let (profiles, devices, codes) =
+                (texts(batch, "profile")?, texts(batch, "device_id")?, texts(batch, "code")?);
+            let (at, active) = (integers(batch, "event_time")?, typed(batch, "active", &DataType::Boolean)?);
+            let (profiles, devices) = (profiles.as_string::<i32>(), devices.as_string::<i32>());
+            let (codes, at, active) = (codes.as_string::<i32>(), at.as_primitive::<Int64Type>(), active.as_boolean());
+            for row in (0..batch.num_rows()).filter(|row| profiles.value(*row) == profile.name.as_str()) {
+                let (at, Some(fault)) = (at.value(row), profile.fault(codes.value(row))) else { continue };
+                if at > until {
+                    continue;
+                }
+                let what = if active.value(row) { Told::Reported { at } } else { Told::Ended { at } };
+                tell(devices.value(row), fault.fault_key.component(), fault.fault_key.as_str(), what);
+            }
+        }
+        for batch in &self.outcomes {
+            let (profiles, devices, keys) =
+                (texts(batch, "profile")?, texts(batch, "device_id")?, texts(batch, "fault_key")?);
+            let (ended, confirms) = (texts(batch, "disposition")?, typed(batch, "confirms_fault", &DataType::Boolean)?);
+            let (at, failed) = (integers(batch, "event_time")?, integers(batch, "failure_time")?);
+            let (profiles, failed) = (profiles.as_string::<i32>(), failed.as_primitive::<Int64Type>());
+            let (devices, keys, ended) =
+                (devices.as_string::<i32>(), keys.as_string::<i32>(), ended.as_string::<i32>());
+            let (at, confirms) = (at.as_primitive::<Int64Type>(), confirms.as_boolean());
+            // An outcome may not know the profile: then the component's name has to do.
+            let of = |row: &usize| profiles.is_null(*row) || profiles.value(*row) == profile.name.as_str();
+            for row in (0..batch.num_rows()).filter(of) {
+                let (at, key) = (at.value(row), keys.value(row));
+                let component = key.split_once('/').map_or(key, |(component, _)| component);
+                if at > until || profile.component(component).is_none() {
+                    continue;
+                }
+                if confirms.is_valid(row) {
+                    found.entry(component.to_owned()).or_default().push((at, confirms.value(row)));
+                }
+                let renewed = Disposition::parse(ended.value(row)) == Some(Disposition::ScheduledReplacement);
+                let what = match (confirms.is_valid(row) && confirms.value(row), renewed) {
+                    (true, _) if failed.is_valid(row) => Told::Confirmed { at: failed.value(row).min(at), mended: at },
+                    (true, _) => Told::Confirmed { at, mended: at },
+                    (false, true) => Told::Renewed { at },
+                    (false, false) => continue,
+                };
+                tell(devices.value(row), component, key, what);
+            }
+        }
+        Ok((told, keys, found))
     }
 }
 
