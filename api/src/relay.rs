@@ -1,4 +1,4 @@
-//! What the service side does by itself: delivers outcomes, orders self-tests, settles resolved tickets, forgets what is
+//! What the service side does by itself: delivers outcomes, orders self-tests and acts upon them, settles resolved tickets, forgets what is
 //! too old, follows credentials that another process changed.
 //!
 //! In: the database. Out: outcomes in the lake, commands in the devices' lines. Promise: a failure is logged, counted and tried again; nothing here
@@ -53,6 +53,7 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
                 }
             }
         }
+        note("act upon self-tests", self_test::verdict::all(&app).await);
         note("order self-tests", self_test::order::all(&app).await);
         if ticked {
             note("settle resolved tickets", settle(&app).await);

@@ -131,9 +131,11 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
         let read = api::command::replies::offset(&db).await.context("read how far replies were read")?;
         let feed = pipeline.consumer("replies", &[read]);
         let (replies, metrics, stop) = (db.clone(), command_metrics.clone(), pipeline_stop.clone());
-        server
-            .pipeline_tasks
-            .spawn_on(async move { Ok(api::command::replies::run(replies, feed, metrics, stop).await?) }, &background);
+        let hub = events.clone();
+        server.pipeline_tasks.spawn_on(
+            async move { Ok(api::command::replies::run(replies, feed, metrics, hub, stop).await?) },
+            &background,
+        );
 
         let mut detected = None;
         if role(Role::Analytics) {

@@ -13,7 +13,7 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    event, self_test,
+    alarm, event, self_test,
     store::decode,
     ticket::{self, TRIAGE, store::Opening},
 };
@@ -64,6 +64,10 @@ pub(crate) async fn take(
         let update = "update advisory set ticket_id = ? where number = ?";
         sqlx::query(update).bind(&ticket.ticket_id).bind(number).execute(&mut *tx).await?;
         ticket::store::attach_advisory(tx, ticket, advisory).await?;
+        if ticket.state.status().is_open() && alarm::store::adopt(tx, ticket, None, at).await? {
+            let why = "an alarm that waits for a self-test says the same: no agent's yes is needed";
+            ticket::store::confirm(tx, ticket, at, why).await?;
+        }
         self_test::store::want(tx, ticket, at).await?;
     }
     tell(tx, advisory, ticket.as_ref().map(|ticket| ticket.ticket_id.as_str())).await?;

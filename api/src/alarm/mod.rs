@@ -3,6 +3,9 @@
 //! In: alarm events of detection, in any order, any number of times. Out: alarms attached to tickets. Promise: the
 //! same events in any order give the same alarms and the same number of open tickets. Never: a ticket opened for an
 //! alarm that was raised before the last ticket on that fault was resolved.
+//!
+//! Where the rule says `self_test_first`, an alarm that would open a ticket waits for what the device finds
+//! ([`crate::self_test`]): it opens one then, or ends. Whoever opens one on its fault meanwhile takes it in.
 
 pub mod routes;
 pub mod rules;

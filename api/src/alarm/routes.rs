@@ -15,7 +15,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Kept, store};
-use crate::{app::App, auth::Caller, body, problem, problem::Problem};
+use crate::{
+    app::App,
+    auth::Caller,
+    body, problem,
+    problem::Problem,
+    self_test::{self, SelfTest},
+};
 
 /// The routes.
 pub fn router() -> OpenApiRouter<Arc<App>> {
@@ -116,6 +122,15 @@ impl From<Kept> for AlarmJson {
     }
 }
 
+/// An alarm with the self-tests that came before a ticket.
+#[derive(Debug, Serialize, ToSchema)]
+struct AlarmWhole {
+    #[serde(flatten)]
+    alarm: AlarmJson,
+    /// Those of its fault while it was raised, oldest first.
+    self_tests: Vec<SelfTest>,
+}
+
 /// Which alarms.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -171,13 +186,15 @@ async fn list(
 /// Shows an alarm.
 #[utoipa::path(get, path = "/v1/alarms/{alarm_id}", tag = "alarms",
     params(("alarm_id" = String, Path, description = "Its id")), responses(
-    (status = 200, description = "The alarm", body = AlarmJson),
+    (status = 200, description = "The alarm", body = AlarmWhole),
     (status = "4XX", description = "A problem", body = problem::Json, content_type = "application/problem+json")))]
 async fn get(
     State(app): State<Arc<App>>,
     caller: Caller,
     Path(alarm_id): Path<String>,
-) -> Result<Json<AlarmJson>, Problem> {
+) -> Result<Json<AlarmWhole>, Problem> {
     let kept = store::get(&app.db, &caller.tenant, &alarm_id).await?;
-    kept.map(|kept| Json(kept.into())).ok_or_else(|| Problem::not_found(format!("there is no alarm {alarm_id:?}")))
+    let kept = kept.ok_or_else(|| Problem::not_found(format!("there is no alarm {alarm_id:?}")))?;
+    let self_tests = self_test::store::of_alarm(&app.db, &kept.alarm).await?;
+    Ok(Json(AlarmWhole { alarm: kept.into(), self_tests }))
 }

@@ -1,5 +1,7 @@
 //! The alarms' SQL, and triage as part of the caller's transaction.
 
+mod waiting;
+
 use schemas::{
     alarm::{Alarm, AlarmSource, AlarmState},
     id::{DeviceId, FaultKey, TenantId},
@@ -14,10 +16,15 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    event, maintenance, self_test, service_problem,
+    event, maintenance,
+    self_test::{self, store::Fault},
+    service_problem,
     store::decode,
-    ticket::{self, TRIAGE, Ticket},
+    ticket::{self, TRIAGE, Ticket, store::Opening},
 };
+
+use waiting::ticket_or_test;
+pub(crate) use waiting::{adopt, awaiting, tested};
 
 /// What an alarm event did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +64,7 @@ pub(crate) async fn take(
                 sqlx::query(update).bind(number).execute(&mut *tx).await?;
                 None
             }
-            false => Some(ticket(tx, profiles, storm, alarm, number, at, &mut taken).await?),
+            false => ticket_or_test(tx, profiles, storm, alarm, number, at, &mut taken).await?,
         };
         tell(tx, alarm, event::Kind::AlarmRaised, at, ticket_id.as_deref(), taken.planned).await?;
         taken.cleared = alarm.state == AlarmState::Cleared;
@@ -71,19 +78,24 @@ pub(crate) async fn take(
     Ok(taken)
 }
 
-/// Gives an alarm its ticket, new or not, and looks whether it is one of many.
+/// Gives an alarm its ticket, new or not, and looks whether it is one of many. A new one may have to wait for an agent's yes.
+#[allow(clippy::too_many_arguments, reason = "each is another thing that the transaction needs")]
 async fn ticket(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
     storm: &service_problem::Settings,
     alarm: &Alarm,
     number: i64,
+    proposed: bool,
     at: Instant,
     taken: &mut Taken,
 ) -> Result<String, sqlx::Error> {
-    let ticket = triage(tx, profiles, alarm, at, taken).await?;
+    let mut ticket = triage(tx, profiles, alarm, proposed, at, taken).await?;
+    if ticket.state.status().is_open() {
+        adopt(tx, &mut ticket, Some(number), at).await?;
+    }
     let ticket_id = ticket.ticket_id.clone();
-    sqlx::query("update alarm set ticket_id = ? where number = ?")
+    sqlx::query("update alarm set ticket_id = ?, awaits_self_test = 0 where number = ?")
         .bind(&ticket_id)
         .bind(number)
         .execute(&mut *tx)
@@ -120,7 +132,8 @@ pub(crate) async fn outlasted(
     for kept in rows.iter().map(read) {
         let Kept { number, alarm, .. } = kept?;
         let mut taken = Taken::default();
-        ticket(&mut tx, profiles, storm, &alarm, number, now, &mut taken).await?;
+        // It was waited for long enough.
+        ticket(&mut tx, profiles, storm, &alarm, number, false, now, &mut taken).await?;
         all.push(taken);
     }
     tx.commit().await?;
@@ -131,6 +144,7 @@ async fn triage(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
     alarm: &Alarm,
+    proposed: bool,
     at: Instant,
     taken: &mut Taken,
 ) -> Result<Ticket, sqlx::Error> {
@@ -146,14 +160,15 @@ async fn triage(
             taken.opened = true;
             let profile = profiles.get(alarm.profile.as_str());
             let subject = rules::subject(alarm, profile.map(|profile| profile.as_ref()));
-            ticket::store::insert(tx, &alarm.tenant, &subject, None, repeat_of, at, TRIAGE).await?
+            let opening = Opening { owner: None, proposed, repeat_of, at, actor: TRIAGE };
+            ticket::store::open(tx, &alarm.tenant, &subject, opening).await?
         }
     };
     if decision == (Triage::Attach { reopen: true }) {
         taken.reopened = true;
         ticket::store::reopen(tx, &mut ticket, alarm).await?;
     }
-    if matches!(ticket.state, ticket::State::Proposed { .. }) {
+    if matches!(ticket.state, ticket::State::Proposed { .. }) && !proposed {
         let why = format!("{} is raised: no agent's yes is needed", alarm.specific_problem);
         ticket::store::confirm(tx, &mut ticket, alarm.alarm_reporting_time, &why).await?;
         self_test::store::want(tx, &ticket, alarm.alarm_reporting_time).await?;
@@ -190,11 +205,16 @@ async fn insert(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<Option<i64>,
 }
 
 async fn clear(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<bool, sqlx::Error> {
-    let update = "update alarm set state = 'cleared', alarm_cleared_time = ? \
-                  where tenant = ? and alarm_id = ? and state = 'raised'";
-    let at = alarm.alarm_cleared_time.unwrap_or(alarm.alarm_reporting_time).micros();
-    let done = sqlx::query(update).bind(at).bind(alarm.tenant.as_str()).bind(&alarm.alarm_id).execute(tx).await?;
-    Ok(done.rows_affected() > 0)
+    let update = "update alarm set state = 'cleared', alarm_cleared_time = ?1, awaits_self_test = 0 \
+                  where tenant = ?2 and alarm_id = ?3 and state = 'raised'";
+    let at = alarm.alarm_cleared_time.unwrap_or(alarm.alarm_reporting_time);
+    let query = sqlx::query(update).bind(at.micros()).bind(alarm.tenant.as_str()).bind(&alarm.alarm_id);
+    let cleared = query.execute(&mut *tx).await?.rows_affected() > 0;
+    let of = Fault::of(alarm);
+    if cleared && awaiting(tx, &of).await?.is_empty() {
+        self_test::store::give_up(tx, &of, at).await?;
+    }
+    Ok(cleared)
 }
 
 async fn tell(

@@ -1,6 +1,6 @@
 //! Devices' replies, from the decoded log to the commands they answer.
 //!
-//! In: chunks. Out: commands that are answered, the cursor moved. Promise: a reply and the place up to which the log was
+//! In: chunks. Out: commands that are answered, whoever waits for events woken, the cursor moved. Promise: a reply and the place up to which the log was
 //! read are in one transaction, so each reply is noted once; a database that fails is asked again, and the log keeps the
 //! rest. Never: a reply that counts for another device's command.
 
@@ -17,7 +17,7 @@ use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
 use super::{metrics::Metrics, store};
-use crate::problem;
+use crate::{event, problem};
 
 /// How often the place is noted where nobody replies: so far the log is kept for it.
 const NOTE: Duration = Duration::from_secs(5);
@@ -39,7 +39,13 @@ pub async fn offset(db: &SqlitePool) -> Result<LogOffset, sqlx::Error> {
 }
 
 /// Runs until told to stop or the feed's end.
-pub async fn run(db: SqlitePool, mut feed: Feed, metrics: Metrics, stop: CancellationToken) -> Result<(), RowsError> {
+pub async fn run(
+    db: SqlitePool,
+    mut feed: Feed,
+    metrics: Metrics,
+    events: event::Hub,
+    stop: CancellationToken,
+) -> Result<(), RowsError> {
     let (mut noted, mut seen) = (LogOffset::default(), LogOffset::default());
     let mut due = tokio::time::Instant::now() + NOTE;
     loop {
@@ -59,7 +65,7 @@ pub async fn run(db: SqlitePool, mut feed: Feed, metrics: Metrics, stop: Cancell
             // Last, so that what is there by then is noted: the log need not be read again for it.
             () = stop.cancelled() => break,
         };
-        while let Err(error) = note(&db, &replies, seen, &metrics).await {
+        while let Err(error) = note(&db, &replies, seen, &metrics, &events).await {
             tracing::error!(cause = problem::chain(&error), replies = replies.len(), "note replies; it is tried again");
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -71,7 +77,7 @@ pub async fn run(db: SqlitePool, mut feed: Feed, metrics: Metrics, stop: Cancell
         due = tokio::time::Instant::now() + NOTE;
     }
     if seen > noted {
-        match note(&db, &[], seen, &metrics).await {
+        match note(&db, &[], seen, &metrics, &events).await {
             Ok(()) => feed.cursor.advance(seen),
             Err(error) => tracing::warn!(cause = problem::chain(&error), "note how far replies were read"),
         }
@@ -84,9 +90,15 @@ async fn note(
     replies: &[store::Reply],
     seen: LogOffset,
     metrics: &Metrics,
+    events: &event::Hub,
 ) -> Result<(), sqlx::Error> {
     let answered = store::answered(db, replies, seen).await?;
-    metrics.came_to("answered", answered);
+    metrics.came_to("answered", answered.commands);
+    answered.self_tests.iter().for_each(|found| metrics.self_test(*found));
+    if !answered.self_tests.is_empty() {
+        // What a self-test found may be acted upon.
+        events.wake();
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     id, idempotency,
     idempotency::{Answer, Key, Known, store as answers},
-    self_test,
+    self_test::{self, rules::Found},
     store::{decode, write},
 };
 
@@ -240,11 +240,19 @@ pub(crate) struct Reply {
     pub(crate) at: Instant,
 }
 
-/// Notes replies, and that the log was read up to `offset`. Only the first reply to a command counts. Tells how many
-/// commands were answered by it.
-pub(crate) async fn answered(pool: &SqlitePool, replies: &[Reply], offset: LogOffset) -> Result<u64, sqlx::Error> {
+/// What replies answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// Commands.
+    pub(crate) commands: u64,
+    /// What those of them found that were self-tests.
+    pub(crate) self_tests: Vec<Found>,
+}
+
+/// Notes replies, and that the log was read up to `offset`. Only the first reply to a command counts.
+pub(crate) async fn answered(pool: &SqlitePool, replies: &[Reply], offset: LogOffset) -> Result<Answered, sqlx::Error> {
     let mut tx = write(pool).await?;
-    let mut count = 0;
+    let mut all = Answered::default();
     for reply in replies {
         let update = "update command set state = 'answered', ended = ?, ok = ?, result = ? \
                       where tenant = ? and command_id = ? and device_id = ? and state <> 'answered'";
@@ -257,15 +265,15 @@ pub(crate) async fn answered(pool: &SqlitePool, replies: &[Reply], offset: LogOf
             .bind(reply.from.device_id.as_str())
             .execute(&mut *tx)
             .await?;
-        count += done.rows_affected();
+        all.commands += done.rows_affected();
         if done.rows_affected() > 0 {
-            self_test::store::replied(&mut tx, reply).await?;
+            all.self_tests.extend(self_test::store::replied(&mut tx, reply).await?);
         }
     }
     let frames = i64::try_from(offset.0).unwrap_or(i64::MAX);
     sqlx::query("update reply_offset set frames = ? where frames < ?1").bind(frames).execute(&mut *tx).await?;
     tx.commit().await?;
-    Ok(count)
+    Ok(all)
 }
 
 /// Frames whose replies have been noted.

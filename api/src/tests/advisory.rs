@@ -7,7 +7,7 @@ use schemas::{
 };
 use serde_json::json;
 
-use super::*;
+use super::{self_test::later, *};
 
 const COSTS: Costs = Costs { visit: 1.0, failure: 8.0, false_alarm: 0.0 };
 
@@ -102,7 +102,7 @@ async fn ten_thousand_repeated_and_reordered_advisories_and_alarms_make_one_tick
     assert_eq!(tickets[0]["advisory_count"], sent.0.len());
     assert_eq!(tickets[0]["alarm_count"], sent.1.len());
     assert_eq!(world.metric("forewarn_tickets_opened_total").await, "1");
-    let commands = crate::self_test::store::waiting(&world.app.db, 10).await.unwrap();
+    let commands = crate::self_test::store::waiting(&world.app.db, later(), 10).await.unwrap();
     assert_eq!(commands.len(), 1, "the self-test is wanted once");
 }
 
@@ -143,7 +143,7 @@ async fn what_may_pay_waits_for_an_agents_yes() {
     world.advise(&[advisory("wm-17", 0, 0.2)]).await;
     let ticket = world.ticket(0).await;
     assert_eq!((&ticket["status"], &ticket["sub_status"]), (&json!("acknowledged"), &json!("awaiting_confirmation")));
-    let commands = async || crate::self_test::store::waiting(&world.app.db, 10).await.unwrap();
+    let commands = async || crate::self_test::store::waiting(&world.app.db, later(), 10).await.unwrap();
     assert!(commands().await.is_empty(), "nothing is done before the yes");
     let line = format!("POST /v1/tickets/{}/slots", ticket["ticket_id"].as_str().unwrap());
     let answer = world.ask("agent", &line, json!({"count": 1})).await;
@@ -155,6 +155,7 @@ async fn what_may_pay_waits_for_an_agents_yes() {
     assert_eq!((wanted.len(), wanted[0].name.as_str(), wanted[0].device_id.as_str()), (1, "self_test", "wm-17"));
     world.patch(&ticket, json!({"owner": "bob"})).await;
     assert_eq!(commands().await.len(), 1);
+    world.clock.advance(Duration::from_secs(3600));
     crate::self_test::order::all(&world.app).await.unwrap();
     assert!(commands().await.is_empty());
 }
@@ -171,7 +172,7 @@ async fn an_agents_yes_is_not_needed_once_something_surer_is_said() {
         let ticket = world.ticket(0).await;
         assert_eq!(ticket["sub_status"], "awaiting_owner", "{surer}");
         assert_eq!(world.tickets().await.len(), 1);
-        assert_eq!(crate::self_test::store::waiting(&world.app.db, 10).await.unwrap().len(), 1);
+        assert_eq!(crate::self_test::store::waiting(&world.app.db, later(), 10).await.unwrap().len(), 1);
     }
 }
 
@@ -330,7 +331,7 @@ async fn state_of(world: &World) -> String {
         ));
     }
     lines.sort();
-    let commands = crate::self_test::store::waiting(&world.app.db, 100).await.unwrap();
+    let commands = crate::self_test::store::waiting(&world.app.db, later(), 100).await.unwrap();
     let mut wanted: Vec<String> = commands.iter().map(|it| format!("{} {}", it.device_id, it.name)).collect();
     wanted.sort();
     format!("{lines:?} {wanted:?}")

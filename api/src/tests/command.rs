@@ -119,8 +119,8 @@ async fn a_command_is_ordered_delivered_and_answered() {
     let (place, mut moved) = tokio::sync::watch::channel(0);
     let feed = Feed { chunks: feed, cursor: Arc::new(Place(place)) };
     let stop = CancellationToken::new();
-    let (db, metrics) = (world.app.db.clone(), world.app.commands.clone());
-    let reading = tokio::spawn(replies::run(db, feed, metrics, stop.clone()));
+    let (db, metrics, events) = (world.app.db.clone(), world.app.commands.clone(), world.app.events.clone());
+    let reading = tokio::spawn(replies::run(db, feed, metrics, events, stop.clone()));
     // Another device's reply to this command counts for nothing; a second one neither.
     chunks.send(chunk(0, 5, &[("wm-2", &command_id, true)])).await.unwrap();
     chunks.send(chunk(5, 9, &[("wm-1", &command_id, true), ("wm-1", "unknown", true)])).await.unwrap();
@@ -150,8 +150,8 @@ async fn what_was_handed_over_before_the_stop_is_noted() {
     }
     let stop = CancellationToken::new();
     stop.cancel();
-    let (db, metrics) = (world.app.db.clone(), world.app.commands.clone());
-    tokio::time::timeout(DEADLINE, replies::run(db, feed, metrics, stop)).await.unwrap().unwrap();
+    let (db, metrics, events) = (world.app.db.clone(), world.app.commands.clone(), world.app.events.clone());
+    tokio::time::timeout(DEADLINE, replies::run(db, feed, metrics, events, stop)).await.unwrap().unwrap();
     assert_eq!(replies::offset(&world.app.db).await.unwrap(), LogOffset(9));
 }
 

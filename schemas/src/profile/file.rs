@@ -214,6 +214,13 @@ pub(super) fn parse(text: &str) -> Result<Profile, ProfileError> {
             return Err(illegal(&format!("component {}.self_test", component.name), problem));
         }
     }
+    for rule in rules.iter().filter(|rule| rule.self_test_first) {
+        let name = rule.fault_key.component();
+        if components.iter().any(|component| component.name == name && component.self_test.is_none()) {
+            let problem = format!("component {name} has no self_test to come first");
+            return Err(illegal(&format!("rule {}.self_test_first", rule.name), problem));
+        }
+    }
     let mut indicators: Vec<indicator::Indicator> = Vec::new();
     for entry in file.indicators {
         let key = format!("indicator {}", entry.metric);

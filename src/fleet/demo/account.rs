@@ -1,7 +1,7 @@
 //! The demo's account: what came in, what became of it, what visits found, which planted failures had a ticket before they
 //! happened, how many tickets were right, and whether probabilities came true; with models, and had only the rules spoken.
 
-use std::{fmt, ops::Range, sync::atomic::Ordering, time::Duration};
+use std::{collections::HashMap, fmt, ops::Range, sync::atomic::Ordering, time::Duration};
 
 use anyhow::Context;
 use arrow::array::{AsArray, types::Int64Type};
@@ -70,6 +70,8 @@ pub(super) struct Account {
     true_tickets: u64,
     /// Tickets for components in which nothing was under way, or no longer: after a repair.
     false_tickets: u64,
+    /// Of these, those of which a rule spoke first; of the others an advisory or a code.
+    false_tickets_by_rules: u64,
     /// Tickets that spoke only between failure and repair: neither true nor false.
     late_tickets: u64,
     /// `true_tickets / (true_tickets + false_tickets)`.
@@ -78,6 +80,8 @@ pub(super) struct Account {
     precision_by_rules: Option<f64>,
     /// Advisories, of all decisions.
     advisories: u64,
+    /// Midnights that nothing was foretold at because the machine was still busy with one before: each costs lead.
+    midnights_passed_over: u64,
     /// How far probabilities lie from how often it came true: those of all scored device-days.
     calibration: Option<Calibrations>,
     /// The same of advisories alone: few, and the loudest.
@@ -112,8 +116,9 @@ impl Account {
         };
         let (self_tests_passed, self_tests_failed) = (tests("true").await?, tests("false").await?);
 
-        let tickets = client.all("/v1/tickets", "tickets").await?.len() as u64;
-        let said = said(client).await?;
+        let opened = opened(client).await?;
+        let tickets = opened.len() as u64;
+        let said = said(client, &opened).await?;
         let expected = expected(client).await?;
         let of_rules: Vec<Said> = said.iter().filter(|said| said.by == By::Rule).cloned().collect();
         let whole = score::score(&said, planted, begin, end);
@@ -143,10 +148,12 @@ impl Account {
             median_lead_hours_by_rules: rules.median_lead_hours,
             true_tickets: whole.true_tickets,
             false_tickets: whole.false_tickets,
+            false_tickets_by_rules: whole.false_by_rules,
             late_tickets: whole.late_tickets,
             precision: whole.precision(),
             precision_by_rules: rules.precision(),
             advisories: expected.len() as u64,
+            midnights_passed_over: passed_over(client).await?,
             calibration: None,
             calibration_of_advisories: score::calibration(&expected, planted, end),
             device_days: end.hours_since(begin) / 24.0,
@@ -176,8 +183,23 @@ impl Account {
     }
 }
 
-/// Everything that was said on a ticket: alarms, and advisories that opened or joined one.
-async fn said(client: &Client) -> anyhow::Result<Vec<Said>> {
+/// Midnights passed over, as the server counts them.
+async fn passed_over(client: &Client) -> anyhow::Result<u64> {
+    const NAME: &str = "forewarn_prognosis_landmarks_skipped_total ";
+    let metrics = client.text("/metrics").await?;
+    let count = metrics.lines().find_map(|line| line.strip_prefix(NAME)).context(NAME)?;
+    count.trim().parse().with_context(|| format!("{NAME}{count}"))
+}
+
+/// When each ticket was opened.
+async fn opened(client: &Client) -> anyhow::Result<HashMap<String, Instant>> {
+    let tickets = client.all("/v1/tickets", "tickets").await?;
+    tickets.iter().map(|it| Ok((text(it, "ticket_id")?.to_owned(), text(it, "creation_date")?.parse()?))).collect()
+}
+
+/// Everything that was said on a ticket: alarms, and advisories that opened or joined one. What waited for a self-test was
+/// said when its ticket was opened: before that nobody heard of it.
+async fn said(client: &Client, opened: &HashMap<String, Instant>) -> anyhow::Result<Vec<Said>> {
     let mut said = Vec::new();
     for (path, items, at) in
         [("/v1/alarms", "alarms", "alarm_reporting_time"), ("/v1/advisories", "advisories", "advisory_reporting_time")]
@@ -185,11 +207,12 @@ async fn said(client: &Client) -> anyhow::Result<Vec<Said>> {
         for item in client.all(path, items).await? {
             let Some(ticket_id) = item["ticket_id"].as_str() else { continue };
             let fault_key = text(&item, "fault_key")?;
+            let told: Instant = text(&item, at)?.parse()?;
             said.push(Said {
                 device_id: text(&item, "device_id")?.to_owned(),
                 component: component(fault_key).to_owned(),
                 ticket_id: ticket_id.to_owned(),
-                at: text(&item, at)?.parse()?,
+                at: opened.get(ticket_id).map_or(told, |opened| told.max(*opened)),
                 by: match item["source"].as_str() {
                     Some("rule") => By::Rule,
                     Some(_) => By::Code,
@@ -222,7 +245,7 @@ fn component(fault_key: &str) -> &str {
 }
 
 fn text<'a>(item: &'a Value, name: &str) -> anyhow::Result<&'a str> {
-    item[name].as_str().with_context(|| format!("{name} of an alarm or an advisory"))
+    item[name].as_str().with_context(|| format!("{name} of an alarm, an advisory or a ticket"))
 }
 
 async fn number(client: &Client, query: &str) -> anyhow::Result<u64> {
@@ -277,7 +300,7 @@ impl fmt::Display for Account {
             hours(self.median_lead_hours_by_rules),
             share(self.precision_by_rules)
         )?;
-        write!(f, "advisories {}", self.advisories)?;
+        write!(f, "advisories {}, {} midnights passed over", self.advisories, self.midnights_passed_over)?;
         self.calibration.as_ref().map_or(Ok(()), |calibration| write!(f, "\n{calibration}"))
     }
 }

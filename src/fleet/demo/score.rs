@@ -82,6 +82,8 @@ pub(super) struct Score {
     pub(super) median_lead_hours: Option<f64>,
     pub(super) true_tickets: u64,
     pub(super) false_tickets: u64,
+    /// Of these, those of which a rule spoke first.
+    pub(super) false_by_rules: u64,
     pub(super) late_tickets: u64,
 }
 
@@ -128,7 +130,11 @@ pub(super) fn score(said: &[Said], planted: &[Planted], begin: Instant, end: Ins
         match () {
             () if any(Planted::wearing) => score.true_tickets += 1,
             () if any(Planted::stands_failed) => score.late_tickets += 1,
-            () => score.false_tickets += 1,
+            () => {
+                score.false_tickets += 1;
+                let first = words.iter().min_by_key(|said| said.at);
+                score.false_by_rules += u64::from(first.is_some_and(|said| said.by == By::Rule));
+            }
         }
     }
     score

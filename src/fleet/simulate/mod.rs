@@ -61,6 +61,8 @@ pub struct Kind {
     pub commands: &'static [&'static str],
     /// Components that its self-test tests: those that have one in its profile.
     pub tested: &'static [&'static str],
+    /// The components that its two disturbances look like wear of (`disturbance.rs`).
+    pub disturbed: [&'static str; 2],
 }
 
 /// The simulated kinds, dealt to devices in turn.
@@ -73,6 +75,7 @@ pub const KINDS: [Kind; 4] = [
         cadence: Duration::from_secs(3600),
         commands: &["self_test", "restart"],
         tested: &["drum_bearing", "drain_pump"],
+        disturbed: ["drum_bearing", "drain_pump"],
     },
     Kind {
         profile: "refrigerator",
@@ -82,6 +85,7 @@ pub const KINDS: [Kind; 4] = [
         cadence: Duration::from_secs(3600),
         commands: &["self_test", "restart"],
         tested: &["compressor"],
+        disturbed: ["compressor", "temperature_sensor"],
     },
     Kind {
         profile: "air_conditioner",
@@ -91,6 +95,7 @@ pub const KINDS: [Kind; 4] = [
         cadence: Duration::from_secs(3600),
         commands: &["self_test", "restart"],
         tested: &["compressor"],
+        disturbed: ["refrigerant_circuit", "compressor"],
     },
     Kind {
         profile: "smartphone",
@@ -100,6 +105,7 @@ pub const KINDS: [Kind; 4] = [
         cadence: Duration::from_secs(6 * 3600),
         commands: &["self_test"],
         tested: &["battery"],
+        disturbed: ["battery", "battery"],
     },
 ];
 

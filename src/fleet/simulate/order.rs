@@ -4,7 +4,9 @@
 //! a self-test tells nothing but which of the tested components do not pass. Never: a hint of what is planted beyond that.
 //!
 //! A component passes as long as wear has not come half as far as where rules raise, give or take a fifth of that: the
-//! device turns it once and measures, better than in daily use and not exactly.
+//! device turns it once and measures, better than in daily use and not exactly. What disturbs it then looks like wear, half as
+//! much as in daily use, and one test in fifty fails for no reason. These numbers were chosen, not measured, and before a
+//! ticket depended on them.
 
 use rand::RngExt;
 use schemas::{
@@ -24,6 +26,10 @@ const RULES_RAISE: f64 = 0.5;
 const TEST_FAILS: f64 = RULES_RAISE / 2.0;
 /// Its error: a fifth of that at most, to either side.
 const TEST_ERROR: f64 = 0.2;
+/// How much of a disturbance a self-test takes for wear: it turns the component under conditions of its own.
+const DISTURBED: f64 = 0.5;
+/// Share of tests that fail whatever they test.
+const FAILS_FOR_NOTHING: f64 = 0.02;
 /// Ids of commands that are remembered: as many as can wait for one device.
 const REMEMBERED: usize = 100;
 
@@ -59,13 +65,24 @@ impl Appliance {
         let mut failed = Vec::new();
         for component in self.kind.tested {
             let limit = TEST_FAILS * self.test_rng.random_range(1.0 - TEST_ERROR..1.0 + TEST_ERROR);
-            match self.condition(component, at) {
-                Condition::Failed(_) => failed.push(*component),
-                Condition::Worn { wear, .. } if wear >= limit => failed.push(*component),
-                Condition::Worn { .. } | Condition::Sound { .. } => {}
+            let for_nothing = self.test_rng.random_bool(FAILS_FOR_NOTHING);
+            let seen = match self.condition(component, at) {
+                Condition::Failed(_) => f64::INFINITY,
+                Condition::Worn { wear, .. } => wear.max(DISTURBED * self.disturbed(component, at)),
+                Condition::Sound { .. } => DISTURBED * self.disturbed(component, at),
+            };
+            if seen >= limit || for_nothing {
+                failed.push(*component);
             }
         }
         json!({ "passed": failed.is_empty(), "failed": failed })
+    }
+
+    /// How much a component seems to wear that does not.
+    pub fn disturbed(&self, component: &str, at: Instant) -> f64 {
+        let looks = self.kind.disturbed.iter().enumerate().filter(|(_, like)| **like == component);
+        let strengths = looks.flat_map(|(which, _)| self.disturbances().iter().map(move |it| it.strength(which, at)));
+        strengths.fold(0.0, f64::max)
     }
 }
 
@@ -122,47 +139,60 @@ mod tests {
     }
 
     #[test]
-    fn a_self_test_fails_from_half_of_the_wear_at_which_rules_raise_give_or_take_a_fifth() {
-        let (mut passed_near, mut failed_near, mut tests) = (0, 0, 0);
-        for mut appliance in fleet(3, 400, start()) {
+    fn a_self_test_fails_from_half_of_the_wear_at_which_rules_raise_and_now_and_then_for_nothing() {
+        // By what the component is: tests, and those that it did not pass.
+        let (mut worn, mut near, mut sound, mut disturbed) = ([0_u32; 2], [0_u32; 2], [0_u32; 2], [0_u32; 2]);
+        for mut appliance in fleet(3, 1200, start()) {
             let planted = appliance.planted()[0].clone();
-            let component = planted.fault_key.component().to_owned();
-            let known = appliance.kind.tested.contains(&component.as_str());
-            let span = planted.failure.since(planted.onset);
-            for step in 0..=20 {
-                let at = planted.onset.plus(span * step / 20);
+            for step in 0..=40 {
+                let at = planted.onset.plus(planted.failure.since(planted.onset) * step / 40);
                 let (ok, result) = told(&mut appliance, &format!("t{step}"), "self_test", at).unwrap();
-                let passed = result["passed"].as_bool().unwrap();
-                assert!(ok);
-                tests += 1;
-                let wear = planted.wear(at);
-                match (known && planted.course == Course::Wear, wear) {
-                    (false, _) => assert!(passed, "{component} is not tested"),
-                    (true, wear) if wear < TEST_FAILS * (1.0 - TEST_ERROR) => assert!(passed, "{component} at {wear}"),
-                    (true, wear) if wear >= TEST_FAILS * (1.0 + TEST_ERROR) => {
-                        assert_eq!(result, json!({ "passed": false, "failed": [component] }), "at {wear}");
-                    }
-                    (true, _) if passed => passed_near += 1,
-                    (true, _) => failed_near += 1,
+                let failed: Vec<&str> = result["failed"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+                assert!(
+                    ok && result["passed"] == failed.is_empty()
+                        && failed.iter().all(|it| appliance.kind.tested.contains(it))
+                );
+                for component in appliance.kind.tested {
+                    let wears = planted.course == Course::Wear && planted.fault_key.component() == *component;
+                    let kind = match if wears { planted.wear(at) } else { 0.0 } {
+                        wear if wear >= TEST_FAILS * (1.0 + TEST_ERROR) => &mut worn,
+                        wear if wear >= TEST_FAILS * (1.0 - TEST_ERROR) => &mut near,
+                        _ if appliance.disturbed(component, at) > 0.4 => &mut disturbed,
+                        _ => &mut sound,
+                    };
+                    kind[0] += 1;
+                    kind[1] += u32::from(failed.contains(component));
                 }
             }
         }
-        assert!(tests > 8000 && passed_near > 50 && failed_near > 50, "{tests}: {passed_near} {failed_near}");
+        let share = |[tests, failed]: [u32; 2]| {
+            assert!(tests > 50, "{tests} tests");
+            f64::from(failed) / f64::from(tests)
+        };
+        assert_eq!(share(worn), 1.0);
+        assert!((0.2..0.8).contains(&share(near)), "{near:?}");
+        assert!((0.01..0.03).contains(&share(sound)), "{sound:?}");
+        assert!((0.2..0.95).contains(&share(disturbed)), "{disturbed:?}");
     }
 
     #[test]
     fn a_mended_component_passes() {
+        let mut passed = 0;
         let mut fleet = fleet(3, 400, start());
-        let worn = fleet.iter_mut().find(|it| {
+        let worn = fleet.iter_mut().filter(|it| {
             let planted = &it.planted()[0];
             planted.course == Course::Wear && it.kind.tested.contains(&planted.fault_key.component())
         });
-        let appliance = worn.unwrap();
-        let planted = appliance.planted()[0].clone();
-        let late = planted.failure.minus(Duration::from_secs(60));
-        assert_eq!(told(appliance, "a", "self_test", late).unwrap().1["passed"], false);
-        appliance.mend(planted.fault_key.component(), late);
-        let after = late.plus(Duration::from_secs(1));
-        assert_eq!(told(appliance, "b", "self_test", after).unwrap().1["passed"], true);
+        let mut tests = 0;
+        for appliance in worn {
+            let planted = appliance.planted()[0].clone();
+            let late = planted.failure.minus(Duration::from_secs(60));
+            assert_eq!(told(appliance, "a", "self_test", late).unwrap().1["passed"], false);
+            appliance.mend(planted.fault_key.component(), late);
+            let after = late.plus(Duration::from_secs(1));
+            passed += u32::from(told(appliance, "b", "self_test", after).unwrap().1["passed"] == true);
+            tests += 1;
+        }
+        assert!(tests > 100 && passed * 100 >= tests * 90, "{passed} of {tests}");
     }
 }

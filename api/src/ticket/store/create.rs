@@ -153,7 +153,7 @@ pub async fn whole(pool: &SqlitePool, tenant: &TenantId, ticket_id: &str) -> Res
         alarm::store::Filter { ticket_id: Some(ticket_id.to_owned()), limit: ALARMS_MAX, ..Default::default() };
     let advisories =
         advisory::store::Filter { ticket_id: Some(ticket_id.to_owned()), limit: ALARMS_MAX, ..Default::default() };
-    let self_tests = self_test::store::of_ticket(&mut tx, &ticket).await?;
+    let self_tests = self_test::store::of_ticket(&mut tx, ticket_id).await?;
     Ok(Some(Whole {
         ticket,
         self_tests,

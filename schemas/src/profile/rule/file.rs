@@ -71,6 +71,8 @@ pub(in crate::profile) struct RuleFile {
     fault_key: FaultKey,
     probable_cause: String,
     customer_text: String,
+    #[serde(default)]
+    self_test_first: bool,
 }
 
 /// `[[anomaly]]`.
@@ -173,6 +175,7 @@ impl RuleFile {
             fault_key: self.fault_key,
             probable_cause: self.probable_cause,
             customer_text: self.customer_text,
+            self_test_first: self.self_test_first,
         })
     }
 
@@ -356,6 +359,7 @@ impl AnomalyFile {
             customer_text: self
                 .customer_text
                 .unwrap_or_else(|| "Your appliance behaves differently than before. We would like to check it.".into()),
+            self_test_first: false,
         })
     }
 }

@@ -186,6 +186,8 @@ pub struct Rule {
     pub probable_cause: String,
     /// For the customer.
     pub customer_text: String,
+    /// Whether the device tests the component before its alarm opens a ticket: where something harmless looks like the fault.
+    pub self_test_first: bool,
 }
 
 impl Rule {

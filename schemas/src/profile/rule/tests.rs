@@ -122,6 +122,10 @@ fn what_is_illegal_is_said_by_key_with_the_legal_range() {
         ("fault = \"E1\"\ncount = 3\nwithin = \"1d\"\nfor = \"1h\"".into(), "rule r.for: has no place in a count"),
         (format!("{metric}\ncount = 3\nwithin = \"1d\""), "counts a fault code (fault), or readings"),
         ("fault = \"E1\"\nraise_above = 3".into(), "rule r.fault: has no place in a threshold"),
+        (
+            format!("{metric}\nraise_above = 1\nself_test_first = true"),
+            "rule r.self_test_first: component bearing has no self_test to come first",
+        ),
         ("absent_for = \"90s\"".into(), "rule r.absent_for: is 1m 30s: \"2m\" to \"366d\""),
         ("absent_for = \"1d\"\nmax_gap = \"1d\"".into(), "rule r.max_gap: has no place in an absence"),
         ("raise_above = 1".into(), "rule r: looks at one value: metric, or expression"),
