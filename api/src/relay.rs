@@ -1,8 +1,8 @@
-//! What the service side does by itself: delivers outcomes, orders self-tests and acts upon them, settles resolved tickets, forgets what is
-//! too old, follows credentials that another process changed.
+//! What the service side does by itself: delivers outcomes, orders self-tests and acts upon them, settles resolved tickets,
+//! forgets what is too old, follows credentials that another process changed.
 //!
-//! In: the database. Out: outcomes in the lake, commands in the devices' lines. Promise: a failure is logged, counted and tried again; nothing here
-//! holds up a request. Never: gives up an outcome.
+//! In: the database. Out: outcomes in the lake, commands in the devices' lines, tickets. Promise: a failure is logged,
+//! counted and tried again; nothing here holds up a request. Never: gives up an outcome.
 
 use std::{sync::Arc, time::Duration};
 

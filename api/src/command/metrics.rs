@@ -14,7 +14,7 @@ struct State {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Result {
+struct Tested {
     result: &'static str,
 }
 
@@ -22,8 +22,8 @@ struct Result {
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     commands: Family<State, Counter>,
-    self_tests: Family<Result, Counter>,
-    self_tests_first: Family<Result, Counter>,
+    self_tests: Family<Tested, Counter>,
+    self_tests_first: Family<Tested, Counter>,
     /// Waiting now.
     pub(crate) waiting: Gauge,
     /// Orders refused because too many waited.
@@ -38,8 +38,8 @@ impl Metrics {
             drop(metrics.commands.get_or_create(&State { state }));
         }
         for result in Found::ALL.map(Found::as_str) {
-            drop(metrics.self_tests.get_or_create(&Result { result }));
-            drop(metrics.self_tests_first.get_or_create(&Result { result }));
+            drop(metrics.self_tests.get_or_create(&Tested { result }));
+            drop(metrics.self_tests_first.get_or_create(&Tested { result }));
         }
         let help = "Self-tests that devices answered, by what they found";
         registry.register("forewarn_self_tests", help, metrics.self_tests.clone());
@@ -59,11 +59,11 @@ impl Metrics {
 
     /// A device answered a self-test.
     pub(crate) fn self_test(&self, found: Found) {
-        self.self_tests.get_or_create(&Result { result: found.as_str() }).inc();
+        self.self_tests.get_or_create(&Tested { result: found.as_str() }).inc();
     }
 
     /// A self-test that came before a ticket was acted upon.
     pub(crate) fn self_test_first(&self, found: Found) {
-        self.self_tests_first.get_or_create(&Result { result: found.as_str() }).inc();
+        self.self_tests_first.get_or_create(&Tested { result: found.as_str() }).inc();
     }
 }

@@ -1,8 +1,8 @@
 //! Devices' replies, from the decoded log to the commands they answer.
 //!
-//! In: chunks. Out: commands that are answered, whoever waits for events woken, the cursor moved. Promise: a reply and the place up to which the log was
-//! read are in one transaction, so each reply is noted once; a database that fails is asked again, and the log keeps the
-//! rest. Never: a reply that counts for another device's command.
+//! In: chunks. Out: commands that are answered, whoever waits for events woken, the cursor moved. Promise: a reply and the
+//! place up to which the log was read are in one transaction, so each reply is noted once; a database that fails is asked
+//! again, and the log keeps the rest. Never: a reply that counts for another device's command.
 
 use std::time::Duration;
 

@@ -161,8 +161,10 @@ pub(crate) async fn adopt(tx: &mut SqliteConnection, ticket: &Ticket, at: Instan
 pub(crate) struct Over {
     pub(crate) test: Wanted,
     pub(crate) found: Found,
-    /// When the device replied, and what.
-    pub(crate) replied: Option<(Instant, Option<String>)>,
+    /// When the device replied.
+    pub(crate) replied: Option<Instant>,
+    /// What it replied, or why it could not be asked.
+    pub(crate) result: Option<String>,
     pub(crate) until: Instant,
 }
 
@@ -179,11 +181,11 @@ pub(crate) async fn over(
     let rows = sqlx::query(select).bind(given_up.micros()).bind(limit);
     let one = |row: &SqliteRow| {
         let replied: Option<i64> = row.try_get("replied")?;
-        let result: Option<String> = row.try_get("result")?;
         Ok(Over {
             test: read(row)?,
             found: Found::of(row.try_get("passed")?),
-            replied: replied.map(|at| (Instant::from_micros(at), result)),
+            replied: replied.map(Instant::from_micros),
+            result: row.try_get("result")?,
             until: Instant::from_micros(row.try_get("until")?),
         })
     };
@@ -227,12 +229,17 @@ pub(crate) async fn order(
         },
         Err(problem) => (None, Some(problem)),
     };
-    if let Some(problem) = problem {
-        let text = format!("{} was not ordered: {problem}", wanted.name);
-        match &wanted.ticket_id {
-            Some(ticket_id) => note(&mut tx, ticket_id, now, &text).await?,
-            None => tracing::warn!(device_id = %wanted.device_id, fault_key = %wanted.fault_key, "{text}"),
+    match (&problem, &wanted.ticket_id) {
+        (Some(problem), Some(ticket_id)) => {
+            note(&mut tx, ticket_id, now, &format!("{} was not ordered: {problem}", wanted.name)).await?;
         }
+        // The ticket that comes of it says why.
+        (Some(problem), None) => {
+            let update = "update self_test_wanted set result = ? where number = ?";
+            let result = json!({ "error": problem }).to_string();
+            sqlx::query(update).bind(result).bind(wanted.number).execute(&mut *tx).await?;
+        }
+        (None, _) => {}
     }
     let update = "update self_test_wanted set taken = ? where number = ? and taken is null";
     sqlx::query(update).bind(now.micros()).bind(wanted.number).execute(&mut *tx).await?;

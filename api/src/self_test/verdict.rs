@@ -51,17 +51,17 @@ async fn one(app: &App, tx: &mut sqlx::SqliteConnection, over: &Over) -> Result<
     let (now, test) = (app.clock.now(), &over.test);
     let fault = test.fault();
     let waits = !alarm::store::awaiting(tx, &fault).await?.is_empty();
-    let again = match (over.found, &over.replied) {
-        (Found::Passed, Some((passed, _))) if waits => rules::again(*passed, over.until),
+    let again = match (over.found, over.replied) {
+        (Found::Passed, Some(passed)) if waits => rules::again(passed, over.until),
         _ => None,
     };
     store::decided(tx, over, again, now).await?;
     if !waits || again.is_some() {
         return Ok(None);
     }
-    let text = match &over.replied {
-        Some((_, result)) => store::words(&test.name, over.found, result.as_deref()),
-        None => format!("{} was not answered", test.name),
+    let text = match (over.replied, &over.result) {
+        (None, None) => format!("{} was not answered", test.name),
+        (_, result) => store::words(&test.name, over.found, result.as_deref()),
     };
     let doubted = over.found == Found::Passed;
     alarm::store::tested(tx, &app.profiles, &app.settings.storm, &fault, doubted, &text, now).await.map(Some)
