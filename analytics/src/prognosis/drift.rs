@@ -48,13 +48,11 @@ impl Reference {
         Self { columns: names.map(|(place, name)| (name.clone(), Spread::new(matrix.column(place)))).collect() }
     }
 
-    /// Today's rows against it; none where there are too few to tell, or the features are others.
+    /// Today's rows against it; none where there are too few to tell, or a feature is missing.
     pub fn drift(&self, matrix: &Matrix) -> Option<Drift> {
-        if !self.columns.iter().map(|(name, _)| name).eq(matrix.names()) {
-            return None;
-        }
         let (mut most, mut drifted) = (Vec::with_capacity(self.columns.len()), 0);
-        for (place, (name, spread)) in self.columns.iter().enumerate() {
+        for (name, spread) in &self.columns {
+            let place = matrix.names().iter().position(|other| other == name)?;
             let mut stability = Stability::new(spread.clone());
             matrix.column(place).iter().for_each(|value| stability.add(*value));
             match stability.verdict() {

@@ -11,6 +11,7 @@
 //! | [`store`] | what is asked of the tables | SQL |
 //! | [`frame`], [`rows`] | readings summed up by day: in batch with Polars, row by row | door to polars |
 //! | [`feature`] | a profile's indicators, as numbers | pure |
+//! | [`common_mode`] | features that tell the day and not the device | pure |
 //! | [`label`] | failures and repairs of a component | pure |
 //! | [`history`] | a profile's past, row by landmark | |
 //! | [`model`] | one model and its card | pure |
@@ -31,6 +32,7 @@
 
 pub mod advisory;
 pub mod backtest;
+pub mod common_mode;
 pub mod drift;
 pub mod feature;
 pub mod frame;

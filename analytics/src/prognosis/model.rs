@@ -22,7 +22,7 @@ use schemas::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Settings, drift,
+    Settings, common_mode, drift,
     history::{History, Target},
 };
 
@@ -99,8 +99,11 @@ pub struct Card {
     pub devices: u64,
     /// Failures behind them.
     pub failures: u64,
-    /// Feature names.
+    /// Names of the features it uses.
     pub features: Vec<String>,
+    /// Names of those that were left out, since they tell the day and not the device ([`common_mode`]).
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// How margins become probabilities.
     pub calibration: String,
     /// On later data.
@@ -161,7 +164,14 @@ impl Model {
         }
         let rows = history.rows(i32::MIN..daily::landmark_after(end));
         let (rows, followed) = history.followed(&rows, target, end);
-        let matrix = history.matrix(&rows);
+        let whole = history.matrix(&rows);
+        let landmarks: Vec<i32> = rows.iter().map(|row| history.places[*row].landmark).collect();
+        let apart = common_mode::apart(&whole, &landmarks);
+        let (used, left_out): (Vec<usize>, Vec<usize>) =
+            (0..whole.names().len()).partition(|place| apart.contains(place));
+        let names = |places: Vec<usize>| places.into_iter().map(|place| whole.names()[place].clone()).collect();
+        let (features, left_out): (Vec<String>, Vec<String>) = (names(used), names(left_out));
+        let matrix = whole.named(&features).unwrap_or_else(|| whole.clone());
         let how = hazard::Settings::new(days(target.horizon), PERIODS, settings.seed);
         let fit = |source| NoModel::Fit { fault_key: target.fault_key.clone(), source };
         let hazard = hazard::Model::fit(&matrix, &followed, &how).map_err(fit)?;
@@ -180,7 +190,8 @@ impl Model {
             rows: rows.len() as u64,
             devices: devices.len() as u64,
             failures,
-            features: matrix.names().to_vec(),
+            features,
+            left_out,
             calibration: calibration.split(['(', ' ']).next().unwrap_or_default().to_lowercase(),
             later: None,
             reference: drift::Reference::of(&matrix),
@@ -205,12 +216,19 @@ impl Model {
 
     /// Calibrated probabilities, one per row.
     pub fn probability(&self, matrix: &Matrix) -> Result<Vec<f64>, BoostError> {
-        self.hazard.probability(matrix)
+        self.hazard.probability(&self.used(matrix)?)
     }
 
     /// Probabilities with the features that weigh most.
     pub fn explain(&self, matrix: &Matrix, most: usize) -> Result<Vec<Explanation>, BoostError> {
-        self.hazard.explain(matrix, most)
+        self.hazard.explain(&self.used(matrix)?, most)
+    }
+
+    /// The features it uses, of all that there are.
+    fn used(&self, matrix: &Matrix) -> Result<Matrix, BoostError> {
+        let grown = self.hazard.names();
+        let given = || BoostError::Features { given: matrix.names().to_vec(), grown: grown.to_vec() };
+        matrix.named(grown).ok_or_else(given)
     }
 
     /// How good it is on the landmarks of a range, with what is known by `end`.

@@ -85,6 +85,16 @@ impl Matrix {
         Self { names: self.names.clone(), rows: rows.len(), values }
     }
 
+    /// The same rows of some columns only, in the given order; none if one is missing.
+    pub fn named(&self, names: &[String]) -> Option<Self> {
+        let mut values = Vec::with_capacity(self.rows * names.len());
+        for name in names {
+            let place = self.names.iter().position(|other| other == name)?;
+            values.extend_from_slice(self.column(place));
+        }
+        Some(Self { names: names.to_vec(), rows: self.rows, values })
+    }
+
     fn columns(&self) -> Columns<'_, f64> {
         Columns::new(&self.values, self.rows, self.names.len())
     }

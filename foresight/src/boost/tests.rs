@@ -66,3 +66,12 @@ fn a_forest_says_bit_for_bit_what_its_booster_says() {
     assert_eq!(forest.margins(&rows), booster.margin(&same).unwrap());
     assert_eq!(forest.probabilities(&rows), booster.probability(&same).unwrap());
 }
+
+#[test]
+fn named_columns_come_in_the_order_asked_for_and_none_is_made_up() {
+    let column = |name: &str, values: [f64; 2]| (name.to_owned(), values.to_vec());
+    let matrix = Matrix::from_columns(vec![column("a", [1.0, 2.0]), column("b", [3.0, 4.0]), column("c", [5.0, 6.0])]);
+    let named = |names: &[&str]| matrix.named(&names.iter().map(|name| name.to_string()).collect::<Vec<_>>());
+    assert_eq!(named(&["c", "a"]), Some(Matrix::from_columns(vec![column("c", [5.0, 6.0]), column("a", [1.0, 2.0])])));
+    assert_eq!(named(&["a", "d"]), None);
+}

@@ -30,6 +30,35 @@ async fn trained(fleet: &Fleet, registry: &Registry, made: Instant) -> Vec<train
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_moves_with_the_season_on_all_devices_teaches_nothing() {
+    let mut fleet = Fleet::new(1, 80, 90);
+    // All spin slower from day to day.
+    for reading in &mut fleet.readings {
+        reading.speed = Some(1400.0 - 5.0 * reading.at.hours_since(begin()) / 24.0);
+    }
+    fleet.show(|_| true);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(folder.path());
+    let report = trained(&fleet, &registry, begin().plus(DAY * 90)).await.remove(0);
+    assert_eq!(report.standing, Some(Standing::Champion), "{}", report.reason);
+    let card = registry.card(&key(), "v1").unwrap();
+    let of = |names: &[String], name: &str| names.iter().any(|other| other == name);
+    assert!(of(&card.left_out, "drum_speed_rpm_mean_1d") && !of(&card.features, "drum_speed_rpm_mean_1d"), "{card:?}");
+    assert!(of(&card.features, "vibration_mm_s_mean_1d"), "though wear grows with time too: {:?}", card.left_out);
+    // What it looks at is what drift is judged by.
+    let (model, _) = registry.model(&key(), "v1").unwrap();
+    let until = Some(begin().plus(DAY * 90));
+    let history = History::gather(&fleet.tables(), &profile(), Known::Arrival, until, &Settings::default())
+        .await
+        .unwrap()
+        .unwrap();
+    let matrix = history.matrix(&history.rows(i32::MIN..i32::MAX));
+    let drift = card.reference.drift(&matrix).unwrap();
+    assert!(drift.most.iter().all(|(name, _)| of(&card.features, name)), "{drift:?}");
+    assert_eq!(model.probability(&matrix).unwrap().len(), matrix.rows());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fleet_that_wears_teaches_a_champion_and_the_same_fleet_the_same() {
     let fleet = Fleet::new(1, 80, 90);
     let folder = tempfile::tempdir().unwrap();
