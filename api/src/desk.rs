@@ -1,15 +1,17 @@
 //! The desk at which detection hands in what it found.
 //!
-//! In: devices, alarms and advisories, in batches, any number of times. Out: rows, tickets, events. Promise: one transaction per
+//! In: devices, alarms, advisories and what models speak for, in batches, any number of times. Out: rows, tickets, events;
+//! where alarms wait for a model's word. Promise: one transaction per
 //! batch; when it returns all of the batch is on disk, otherwise nothing. Never: a second open ticket for one fault.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use schemas::{
-    advisory::Advisory,
+    advisory::{Advisory, Decision},
     alarm::{Alarm, AlarmState},
-    door::{DeviceSeen, DoorError, ServiceDesk},
+    door::{AWAITED_MAX, Awaited, DeviceSeen, DoorError, ServiceDesk, SpokenFor},
+    id::TenantId,
     profile::Profiles,
 };
 use sqlx::SqlitePool;
@@ -20,6 +22,7 @@ use crate::{
     app::App,
     device, event,
     metrics::Metrics,
+    prognosis::{self, rules::Word},
     service_problem, store,
 };
 
@@ -98,7 +101,8 @@ impl ServiceDesk for Desk {
         let mut tx = store::write(&self.db).await?;
         let mut all = Vec::with_capacity(advisories.len());
         for advisory in advisories {
-            all.push((advisory.decision, advisory::store::take(&mut tx, &self.profiles, advisory).await?));
+            let taken = advisory::store::take(&mut tx, &self.profiles, &self.storm, advisory).await?;
+            all.push((advisory.decision, taken));
         }
         tx.commit().await?;
         for (decision, taken) in all {
@@ -108,8 +112,19 @@ impl ServiceDesk for Desk {
                 self.metrics.advisories_repeated.inc();
             }
             self.metrics.tickets_opened.inc_by(u64::from(taken.opened));
+            let word = if decision == Decision::Watch { Word::Unlikely } else { Word::Likely };
+            self.metrics.prognosis_first(word, taken.awaited);
+            taken.alarms.iter().for_each(|taken| self.metrics.taken(taken));
         }
         self.events.wake();
         Ok(())
+    }
+
+    async fn spoken_for(&self, spoken_for: &SpokenFor) -> Result<(), DoorError> {
+        Ok(prognosis::store::note(&self.db, spoken_for).await?)
+    }
+
+    async fn awaited(&self, tenant: &TenantId) -> Result<Vec<Awaited>, DoorError> {
+        Ok(alarm::store::awaited(&self.db, tenant, AWAITED_MAX).await?)
     }
 }

@@ -30,6 +30,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod plan;
 pub mod problem;
+pub mod prognosis;
 pub mod relay;
 pub mod self_test;
 pub mod service_problem;

@@ -7,7 +7,7 @@ use prometheus_client::{
 };
 use schemas::{advisory::Decision, alarm::AlarmState};
 
-use crate::alarm::store::Taken;
+use crate::{alarm::store::Taken, prognosis::rules::Word};
 
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,6 +31,11 @@ struct State {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Spoken {
+    word: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +71,7 @@ pub struct Metrics {
     pub(crate) advisories_repeated: Counter,
     /// Alarms raised in a planned outage.
     pub(crate) alarms_planned: Counter,
+    prognosis_first: Family<Spoken, Counter>,
     /// Service problems opened.
     pub(crate) service_problems: Counter,
     /// Tickets held for a service problem.
@@ -98,6 +104,7 @@ impl Metrics {
             advisories: Family::default(),
             advisories_repeated: Counter::default(),
             alarms_planned: Counter::default(),
+            prognosis_first: Family::default(),
             service_problems: Counter::default(),
             tickets_held: Counter::default(),
             streams: Gauge::default(),
@@ -111,6 +118,9 @@ impl Metrics {
         }
         for decision in Decision::ALL {
             drop(metrics.advisories.get_or_create(&Decided { decision: decision.as_str() }));
+        }
+        for word in Word::ALL {
+            drop(metrics.prognosis_first.get_or_create(&Spoken { word: word.as_str() }));
         }
         for reason in ["slow", "database"] {
             drop(metrics.cut.get_or_create(&Reason { reason }));
@@ -137,6 +147,11 @@ impl Metrics {
         r.register("forewarn_advisories", "Advisories that were new, by decision", metrics.advisories.clone());
         r.register("forewarn_advisories_repeated", "Advisories that were known", metrics.advisories_repeated.clone());
         r.register("forewarn_alarms_planned", "Alarms raised in a planned outage", metrics.alarms_planned.clone());
+        r.register(
+            "forewarn_prognosis_first",
+            "What alarms that waited for prognosis were told, by word; unlikely ones wait on",
+            metrics.prognosis_first.clone(),
+        );
         r.register("forewarn_service_problems", "Service problems opened", metrics.service_problems.clone());
         r.register("forewarn_tickets_held", "Tickets held for a service problem", metrics.tickets_held.clone());
         r.register("forewarn_event_streams", "Event streams open now", metrics.streams.clone());
@@ -157,6 +172,11 @@ impl Metrics {
 
     pub(crate) fn advisory(&self, decision: Decision) {
         self.advisories.get_or_create(&Decided { decision: decision.as_str() }).inc();
+    }
+
+    /// Counts alarms that waited for a word, and what it was.
+    pub(crate) fn prognosis_first(&self, word: Word, alarms: u32) {
+        self.prognosis_first.get_or_create(&Spoken { word: word.as_str() }).inc_by(u64::from(alarms));
     }
 
     /// Counts what an alarm did to tickets.

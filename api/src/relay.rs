@@ -10,7 +10,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    advisory, alarm, app::App, command, event, idempotency, outcome, problem, self_test, service_problem, ticket,
+    advisory, alarm, app::App, command, event, idempotency, outcome, problem, prognosis, self_test, service_problem,
+    ticket,
 };
 
 /// Outcomes delivered before it is noted that they were.
@@ -53,6 +54,7 @@ pub(crate) async fn run(app: Arc<App>, stop: CancellationToken) {
                 }
             }
         }
+        note("act upon alarms that waited for prognosis", prognosis::verdict::all(&app).await);
         note("act upon self-tests", self_test::verdict::all(&app).await);
         note("order self-tests", self_test::order::all(&app).await);
         if ticked {

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_nameplate", include_str!("../migrations/0008_nameplate.sql")),
     ("0009_self_test", include_str!("../migrations/0009_self_test.sql")),
     ("0010_self_test_first", include_str!("../migrations/0010_self_test_first.sql")),
+    ("0011_prognosis", include_str!("../migrations/0011_prognosis.sql")),
 ];
 
 /// Connections: one writes at a time, the others read. More only queue for two cores.

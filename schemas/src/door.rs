@@ -237,7 +237,29 @@ pub struct DeviceSeen {
     pub last_seen: Instant,
 }
 
-/// The service side: takes what detection found. Taking the same thing twice is the same as once.
+/// A component of a device on which an alarm waits for what a model says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Awaited {
+    /// Which device.
+    pub device_id: DeviceId,
+    /// Which of its components.
+    pub component: String,
+}
+
+/// The components of a tenant's devices that models speak for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpokenFor {
+    /// Whose.
+    pub tenant: TenantId,
+    /// When they were scored.
+    pub at: Instant,
+    /// After this nobody speaks for them, unless it is said again.
+    pub until: Instant,
+    /// Profile and component, each once.
+    pub components: Vec<(ProfileName, String)>,
+}
+
+/// The service side: takes what detection and prognosis found. Taking the same thing twice is the same as once.
 #[async_trait]
 pub trait ServiceDesk: Send + Sync {
     /// Notes devices that are new, changed profile or firmware, or were not heard of for an hour.
@@ -246,7 +268,16 @@ pub trait ServiceDesk: Send + Sync {
     async fn alarms(&self, alarms: &[Alarm]) -> Result<(), DoorError>;
     /// Keeps advisories and does what each decided; all or none of them are stored when it returns.
     async fn advisories(&self, advisories: &[Advisory]) -> Result<(), DoorError>;
+    /// Notes what models speak for, in place of what was noted of the tenant before: there a rule's alarm waits for their
+    /// word.
+    async fn spoken_for(&self, spoken_for: &SpokenFor) -> Result<(), DoorError>;
+    /// Where alarms wait for a model's word, the longest first, at most [`AWAITED_MAX`]. An advisory of any decision is
+    /// one.
+    async fn awaited(&self, tenant: &TenantId) -> Result<Vec<Awaited>, DoorError>;
 }
+
+/// Components asked for at one midnight; some 100 bytes each. The others wait for the next one.
+pub const AWAITED_MAX: u32 = 100_000;
 
 /// Where outcomes go on their way into the `outcome` table.
 #[async_trait]

@@ -20,9 +20,9 @@ use std::{
 
 use foresight::daily;
 use schemas::{
-    advisory::{Advisory, Decision},
-    door::{Append, DoorError, Frame, ServiceDesk},
-    id::TenantId,
+    advisory::{Advisory, Decision, Method},
+    door::{Append, Awaited, DoorError, Frame, ServiceDesk, SpokenFor},
+    id::{ProfileName, TenantId},
     profile::{Profile, Profiles, indicator::LONGEST_DAYS},
     time::{Clock, ClockKind, Instant},
     topic::{Channel, Topic},
@@ -52,6 +52,8 @@ use super::{
 
 /// How often the clock is looked at: a scaled clock's day may pass in a few seconds.
 const LOOK: Duration = Duration::from_millis(250);
+/// What models speak for they speak for so long: till the next midnight, and another one may be missed.
+const SPOKEN_FOR: Duration = Duration::from_secs(2 * 86_400);
 /// Wait after a run that failed.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -93,6 +95,8 @@ pub struct Run {
     pub advisories: Vec<Advisory>,
     /// Of challengers: for the table only.
     pub shadow: Vec<Advisory>,
+    /// Profiles and components for which a model spoke.
+    pub spoken_for: Vec<(ProfileName, String)>,
 }
 
 impl Service {
@@ -156,8 +160,15 @@ impl Service {
         let due = now.micros() > 0 && self.state.landmark.is_none_or(|scored| landmark > scored);
         if due {
             let (from, began) = (tokio::time::Instant::now(), self.clock.arrival());
-            let run = self.score(landmark).await?;
+            // A replay's alarms are over before anybody could speak of them: they wait for nobody.
+            let replayed = self.clock.kind() == ClockKind::Event;
+            let awaited = if replayed { Vec::new() } else { desk.awaited(self.tables.tenant()).await? };
+            let run = self.score(landmark, &awaited.into_iter().collect()).await?;
             self.hand_over(&run, desk, log).await?;
+            let at = self.clock.now();
+            let components = if replayed { Vec::new() } else { run.spoken_for.clone() };
+            let tenant = self.tables.tenant().clone();
+            desk.spoken_for(&SpokenFor { tenant, at, until: at.plus(SPOKEN_FOR), components }).await?;
             if let Some(scored) = self.state.landmark {
                 self.metrics.landmarks_skipped.inc_by(u64::try_from(landmark - scored - 1).unwrap_or(0));
             }
@@ -183,14 +194,15 @@ impl Service {
         (self.state.landmark, self.state.began) = (Some(landmark), Some(began));
     }
 
-    /// Scores what is new at a midnight; changes only what was said.
-    pub async fn score(&mut self, landmark: i32) -> Result<Run, PrognosisError> {
+    /// Scores what is new at a midnight; changes only what was said. Where a model's word is awaited it is said whatever it
+    /// is, and whether it was said before or not.
+    pub async fn score(&mut self, landmark: i32, awaited: &HashSet<Awaited>) -> Result<Run, PrognosisError> {
         let mut run = Run::default();
         let profiles: Vec<Arc<Profile>> = self.profiles.iter().cloned().collect();
         let midnight = Instant::from_micros(daily::landmark_micros(landmark));
         let reports = self.tables.reports(None, midnight).await?;
         for profile in profiles {
-            self.score_profile(&profile, landmark, &reports, &mut run).await?;
+            self.score_profile(&profile, landmark, &reports, awaited, &mut run).await?;
         }
         self.state.memory.forget(landmark);
         self.metrics.developing.set(i64::try_from(self.state.memory.len()).unwrap_or(i64::MAX));
@@ -202,6 +214,7 @@ impl Service {
         profile: &Arc<Profile>,
         landmark: i32,
         reports: &Reports,
+        awaited: &HashSet<Awaited>,
         run: &mut Run,
     ) -> Result<(), PrognosisError> {
         let newest = Range::days(landmark - LONGEST_DAYS as i32, landmark);
@@ -216,6 +229,8 @@ impl Service {
             .map(|(device, told)| (device, told.into_iter().map(|(it, told)| (it, Past::new(told))).collect()))
             .collect();
         let in_force = Arc::new(self.in_force(profile, &features, &keys, &found));
+        let speaking = in_force.iter().filter(|of| of.champion.is_some());
+        run.spoken_for.extend(speaking.map(|of| (profile.name.clone(), of.target.component.clone())));
         let pasts = Arc::new(pasts);
         let mut looked_at: Vec<Option<Drift>> = vec![None; in_force.len()];
         for block in devices.chunks(self.settings.block_devices.max(1)) {
@@ -237,7 +252,7 @@ impl Service {
                 let drift = in_force.champion.as_ref().and_then(|model| model.1.reference.drift(&scored.matrix));
                 *looked_at = drift.or(looked_at.take());
             }
-            self.say(profile, &in_force, &scored.findings, landmark, run);
+            self.say(profile, &in_force, &scored.findings, landmark, awaited, run);
         }
         self.look_at_drift(profile, &in_force, looked_at);
         Ok(())
@@ -250,6 +265,7 @@ impl Service {
         in_force: &[InForce],
         findings: &[score::Finding],
         landmark: i32,
+        awaited: &HashSet<Awaited>,
         run: &mut Run,
     ) {
         let now = match self.clock.kind() {
@@ -258,6 +274,10 @@ impl Service {
         };
         let tenant = self.tables.tenant().clone();
         let occasion = Occasion { tenant: &tenant, profile, landmark, now };
+        let is_awaited = |finding: &score::Finding, component: &str| {
+            let Ok(device_id) = finding.device.parse() else { return false };
+            awaited.contains(&Awaited { device_id, component: component.to_owned() })
+        };
         for finding in findings {
             let of = &in_force[finding.place];
             let Some(component) = profile.component(&of.target.component) else { continue };
@@ -273,7 +293,9 @@ impl Service {
                         landmark,
                         finding.renewed,
                     );
-                    word.map(|word| word.decision)
+                    let speaks = || finding.method == Method::Model && is_awaited(finding, &of.target.component);
+                    let again = || speaks().then(|| component.costs.decide(finding.probability));
+                    word.map(|word| word.decision).or_else(again)
                 }
             };
             let Some(decision) = decision else { continue };

@@ -13,29 +13,36 @@ use super::{
     rules::{self, Triage},
 };
 use crate::{
-    alarm, event, self_test,
+    alarm, event, self_test, service_problem,
     store::decode,
     ticket::{self, TRIAGE, store::Opening},
 };
 
 /// What an advisory did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Taken {
     /// The advisory was not known.
     pub(crate) new: bool,
     /// A ticket was opened.
     pub(crate) opened: bool,
+    /// Alarms that waited for what it says of the component.
+    pub(crate) awaited: u32,
+    /// What became of those of them that got tickets of their own.
+    pub(crate) alarms: Vec<alarm::store::Taken>,
 }
 
-/// Takes one advisory: row, ticket, wish for a self-test, event. One that is known does nothing.
+/// Takes one advisory: row, ticket, wish for a self-test, event, and what of alarms waited for it. One that is known does
+/// nothing.
 pub(crate) async fn take(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
+    storm: &service_problem::Settings,
     advisory: &Advisory,
 ) -> Result<Taken, sqlx::Error> {
     let Some(number) = insert(tx, advisory).await? else {
         return Ok(Taken::default());
     };
+    let awaited = alarm::store::await_word(tx, advisory).await?;
     let last = ticket::store::latest(tx, &advisory.tenant, &advisory.device_id, &advisory.fault_key).await?;
     let triage = rules::triage(last.as_ref(), advisory);
     let at = advisory.advisory_reporting_time;
@@ -65,13 +72,20 @@ pub(crate) async fn take(
         sqlx::query(update).bind(&ticket.ticket_id).bind(number).execute(&mut *tx).await?;
         ticket::store::attach_advisory(tx, ticket, advisory).await?;
         if ticket.state.status().is_open() && alarm::store::adopt(tx, ticket, None, at).await? {
-            let why = "an alarm that waits for a self-test says the same: no agent's yes is needed";
+            let why = "an alarm that waited says the same: no agent's yes is needed";
             ticket::store::confirm(tx, ticket, at, why).await?;
         }
         self_test::store::want(tx, ticket, at).await?;
     }
     tell(tx, advisory, ticket.as_ref().map(|ticket| ticket.ticket_id.as_str())).await?;
-    Ok(Taken { new: true, opened: matches!(triage, Triage::Open { .. }) })
+    let alarms = match advisory.decision {
+        Decision::Watch => {
+            alarm::store::unlikely(tx, &awaited, at).await?;
+            Vec::new()
+        }
+        Decision::Assist | Decision::Auto => alarm::store::likely(tx, profiles, storm, advisory, at).await?,
+    };
+    Ok(Taken { new: true, opened: matches!(triage, Triage::Open { .. }), awaited: awaited.len() as u32, alarms })
 }
 
 /// The new advisory's number, or none if it is known.

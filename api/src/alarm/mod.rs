@@ -4,8 +4,9 @@
 //! same events in any order give the same alarms and the same number of open tickets. Never: a ticket opened for an
 //! alarm that was raised before the last ticket on that fault was resolved.
 //!
-//! Where the rule says `self_test_first`, an alarm that would open a ticket waits for what the device finds
-//! ([`crate::self_test`]): it opens one then, or ends. Whoever opens one on its fault meanwhile takes it in.
+//! Where a model speaks for the component, a rule's alarm that would open a ticket waits for its word
+//! ([`crate::prognosis`]); where none does and the rule says `self_test_first`, for what the device finds ([`crate::self_test`]).
+//! It opens one then, or ends. Whoever opens one on its fault meanwhile takes it in. A storm waits for nobody.
 
 pub mod routes;
 pub mod rules;
@@ -24,7 +25,19 @@ pub struct Kept {
     pub planned_outage: bool,
     /// The ticket it is attached to.
     pub ticket_id: Option<String>,
+    /// What it waits for before it opens one.
+    pub awaits: Option<Awaits>,
 }
+
+words!(
+    /// What an alarm waits for before it opens a ticket.
+    Awaits, "awaits" {
+        /// The word of the model that speaks for its component.
+        Prognosis = "prognosis",
+        /// What the device finds.
+        SelfTest = "self_test",
+    }
+);
 
 /// The severity of a word.
 pub(crate) fn severity(word: &str) -> Option<schemas::alarm::PerceivedSeverity> {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Kept, store};
+use super::{Awaits, Kept, store};
 use crate::{
     app::App,
     auth::Caller,
@@ -94,11 +94,13 @@ pub(crate) struct AlarmJson {
     planned_outage_indicator: bool,
     /// The ticket it is attached to.
     ticket_id: Option<String>,
+    /// What it waits for before it opens one: `prognosis` or `self_test`.
+    awaits: Option<&'static str>,
 }
 
 impl From<Kept> for AlarmJson {
     fn from(kept: Kept) -> Self {
-        let Kept { number: _, alarm, planned_outage, ticket_id } = kept;
+        let Kept { number: _, alarm, planned_outage, ticket_id, awaits } = kept;
         let Alarm { evidence, .. } = alarm;
         let Evidence { indicator, unit, threshold, observed, since, until, readings, flapping, reason } = evidence;
         Self {
@@ -118,6 +120,7 @@ impl From<Kept> for AlarmJson {
             evidence: EvidenceJson { indicator, unit, threshold, observed, since, until, readings, flapping, reason },
             planned_outage_indicator: planned_outage,
             ticket_id,
+            awaits: awaits.map(Awaits::as_str),
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::ticket::{Channel, State, Status, Subject, Ticket, TicketType};
 
 /// A closed ticket's fault that comes back within this time is a repeat (`service-domain.md` 3.4, item 8).
 pub const REPEAT_WITHIN: Duration = Duration::from_secs(90 * 86_400);
+/// An alarm that stays raised for so long though what it waits for speaks against it is for a person to judge.
+pub const DOUBT: Duration = Duration::from_secs(7 * 86_400);
 /// Time on site where the profile does not know the component.
 const REPAIR_UNKNOWN: Duration = Duration::from_secs(3600);
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
-    Kept,
+    Awaits, Kept,
     rules::{self, Triage},
 };
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
     ticket::{self, TRIAGE, Ticket, store::Opening},
 };
 
-use waiting::ticket_or_test;
-pub(crate) use waiting::{adopt, awaiting, tested};
+use waiting::ticket_or_wait;
+pub(crate) use waiting::{adopt, await_word, awaited, awaiting, likely, overdue, tested, unlikely, unspoken};
 
 /// What an alarm event did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(crate) struct Taken {
     pub(crate) raised: bool,
     /// The alarm was not known to have ended.
     pub(crate) cleared: bool,
-    /// A ticket was opened.
-    pub(crate) opened: bool,
+    /// Tickets that were opened: in a storm also those of alarms that had waited.
+    pub(crate) opened: u32,
     /// A resolved ticket was opened again.
     pub(crate) reopened: bool,
     /// The alarm was raised in a planned outage.
@@ -64,7 +64,7 @@ pub(crate) async fn take(
                 sqlx::query(update).bind(number).execute(&mut *tx).await?;
                 None
             }
-            false => ticket_or_test(tx, profiles, storm, alarm, number, at, &mut taken).await?,
+            false => ticket_or_wait(tx, profiles, storm, alarm, number, at, &mut taken).await?,
         };
         tell(tx, alarm, event::Kind::AlarmRaised, at, ticket_id.as_deref(), taken.planned).await?;
         taken.cleared = alarm.state == AlarmState::Cleared;
@@ -95,14 +95,14 @@ async fn ticket(
         adopt(tx, &mut ticket, Some(number), at).await?;
     }
     let ticket_id = ticket.ticket_id.clone();
-    sqlx::query("update alarm set ticket_id = ?, awaits_self_test = 0 where number = ?")
+    sqlx::query("update alarm set ticket_id = ?, awaits_self_test = 0, prognosis_due = null where number = ?")
         .bind(&ticket_id)
         .bind(number)
         .execute(&mut *tx)
         .await?;
     let gathered = service_problem::store::gather(tx, storm, alarm, ticket).await?;
-    taken.storm = gathered.opened;
-    taken.held = gathered.held;
+    taken.storm |= gathered.opened;
+    taken.held += gathered.held;
     Ok(ticket_id)
 }
 
@@ -157,7 +157,7 @@ async fn triage(
                 Triage::Open { repeat: true } => last.map(|last| last.ticket_id),
                 _ => None,
             };
-            taken.opened = true;
+            taken.opened += 1;
             let profile = profiles.get(alarm.profile.as_str());
             let subject = rules::subject(alarm, profile.map(|profile| profile.as_ref()));
             let opening = Opening { owner: None, proposed, repeat_of, at, actor: TRIAGE };
@@ -205,8 +205,8 @@ async fn insert(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<Option<i64>,
 }
 
 async fn clear(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<bool, sqlx::Error> {
-    let update = "update alarm set state = 'cleared', alarm_cleared_time = ?1, awaits_self_test = 0 \
-                  where tenant = ?2 and alarm_id = ?3 and state = 'raised'";
+    let update = "update alarm set state = 'cleared', alarm_cleared_time = ?1, awaits_self_test = 0, \
+                  prognosis_due = null where tenant = ?2 and alarm_id = ?3 and state = 'raised'";
     let at = alarm.alarm_cleared_time.unwrap_or(alarm.alarm_reporting_time);
     let query = sqlx::query(update).bind(at.micros()).bind(alarm.tenant.as_str()).bind(&alarm.alarm_id);
     let cleared = query.execute(&mut *tx).await?.rows_affected() > 0;
@@ -342,5 +342,10 @@ fn read(row: &SqliteRow) -> Result<Kept, sqlx::Error> {
         alarm,
         planned_outage: row.try_get("planned_outage_indicator")?,
         ticket_id: row.try_get("ticket_id")?,
+        awaits: match (row.try_get::<Option<i64>, _>("prognosis_due")?, row.try_get("awaits_self_test")?) {
+            (Some(_), _) => Some(Awaits::Prognosis),
+            (None, true) => Some(Awaits::SelfTest),
+            (None, false) => None,
+        },
     })
 }

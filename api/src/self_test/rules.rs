@@ -9,10 +9,10 @@ use schemas::{
 };
 use serde_json::Value;
 
+use crate::alarm::rules::DOUBT;
+
 /// A component that passed is asked again after so long, as long as its alarm stays raised.
 const AGAIN: Duration = Duration::from_secs(86_400);
-/// An alarm that stays raised for so long though its component passes is for a person to judge.
-const DOUBT: Duration = Duration::from_secs(7 * 86_400);
 /// A device that has not answered for so long does not: the time for which an order waits for it.
 pub const PATIENCE: Duration = crate::command::rules::EXPIRES_IN;
 /// Characters of a result that a ticket's history shows; `self_tests` has all of it.

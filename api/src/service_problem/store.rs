@@ -37,20 +37,14 @@ pub(crate) async fn gather(
     if !ticket.state.status().is_open() {
         return Ok(gathered);
     }
-    let latest = latest(tx, alarm).await?;
-    if let Some(mut problem) = latest.as_ref().filter(|problem| problem.status.is_open()).cloned() {
-        // What happened long before the storm is another story, also if it is told only now.
-        if alarm.alarm_raised_time >= problem.first_alert.minus(settings.within) {
+    let (raised, storm) = match weather(tx, settings, alarm).await? {
+        Weather::Calm => return Ok(gathered),
+        Weather::Raging(mut problem) => {
             gathered.held += u32::from(adopt(tx, &mut problem, ticket, alarm.alarm_raised_time).await?);
+            return Ok(gathered);
         }
-        return Ok(gathered);
-    }
-    let ended = latest.and_then(|problem| problem.resolution_date);
-    let raised = around(tx, alarm, settings, ended).await?;
-    let Some(storm) = rules::storm(raised.clone(), settings) else { return Ok(gathered) };
-    if known_beyond(tx, alarm, rules::fleet(rules::devices(&storm).len(), settings)).await? {
-        return Ok(gathered);
-    }
+        Weather::Breaking { raised, storm } => (raised, storm),
+    };
     gathered.opened = true;
     let mut problem = open(tx, alarm, settings, &storm).await?;
     // Those beside the span belong to it too: had they come after it, they would have joined.
@@ -61,6 +55,40 @@ pub(crate) async fn gather(
     }
     tell(tx, &problem, event::Kind::ServiceProblemCreated).await?;
     Ok(gathered)
+}
+
+/// What an alarm belongs to.
+enum Weather {
+    /// To nothing else.
+    Calm,
+    /// To a problem that is open.
+    Raging(Box<ServiceProblem>),
+    /// To a storm of which there is no problem yet.
+    Breaking {
+        /// Alarms of its kind around it.
+        raised: Vec<Raised>,
+        /// Of these, those of the storm.
+        storm: Vec<Raised>,
+    },
+}
+
+async fn weather(tx: &mut SqliteConnection, settings: &Settings, alarm: &Alarm) -> Result<Weather, sqlx::Error> {
+    let latest = latest(tx, alarm).await?;
+    if let Some(problem) = latest.as_ref().filter(|problem| problem.status.is_open()) {
+        // What happened long before the storm is another story, also if it is told only now.
+        let belongs = alarm.alarm_raised_time >= problem.first_alert.minus(settings.within);
+        return Ok(if belongs { Weather::Raging(Box::new(problem.clone())) } else { Weather::Calm });
+    }
+    let ended = latest.and_then(|problem| problem.resolution_date);
+    let raised = around(tx, alarm, settings, ended).await?;
+    let Some(storm) = rules::storm(raised.clone(), settings) else { return Ok(Weather::Calm) };
+    let many = known_beyond(tx, alarm, rules::fleet(rules::devices(&storm).len(), settings)).await?;
+    Ok(if many { Weather::Calm } else { Weather::Breaking { raised, storm } })
+}
+
+/// Whether an alarm, which is known already, belongs to a storm.
+pub(crate) async fn stormy(tx: &mut SqliteConnection, settings: &Settings, alarm: &Alarm) -> Result<bool, sqlx::Error> {
+    Ok(!matches!(weather(tx, settings, alarm).await?, Weather::Calm))
 }
 
 /// The latest problem of what the alarm has in common with others: the open one, if any is.

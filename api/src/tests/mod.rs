@@ -9,6 +9,7 @@ mod desk;
 mod door;
 mod event;
 mod outcome;
+mod prognosis;
 mod self_test;
 mod sql;
 mod storm;

@@ -9,8 +9,8 @@ use prometheus_client::{encoding::text::encode, registry::Registry};
 use schemas::{
     advisory::Advisory,
     alarm::{Alarm, AlarmState},
-    door::{Append, Chunk, Cursor, DeviceSeen, DoorError, Feed, Frame, ServiceDesk},
-    id::LogOffset,
+    door::{Append, Awaited, Chunk, Cursor, DeviceSeen, DoorError, Feed, Frame, ServiceDesk, SpokenFor},
+    id::{LogOffset, TenantId},
     time::{Instant, ManualClock},
     topic::{Channel, Topic},
 };
@@ -68,6 +68,12 @@ impl ServiceDesk for Recorder {
     }
     async fn advisories(&self, _: &[Advisory]) -> Result<(), DoorError> {
         Ok(())
+    }
+    async fn spoken_for(&self, _: &SpokenFor) -> Result<(), DoorError> {
+        Ok(())
+    }
+    async fn awaited(&self, _: &TenantId) -> Result<Vec<Awaited>, DoorError> {
+        Ok(Vec::new())
     }
 }
 

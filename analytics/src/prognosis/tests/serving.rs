@@ -1,11 +1,16 @@
 //! The service at a midnight.
 
-use std::{collections::BTreeSet, fs, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    fs,
+    sync::Arc,
+};
 
 use foresight::daily;
 use prometheus_client::registry::Registry as Counters;
 use schemas::{
     advisory::{Advisory, Decision, Method},
+    door::Awaited,
     profile::Profiles,
     time::Instant,
 };
@@ -29,7 +34,7 @@ fn counted(counters: &Counters) -> String {
 async fn days(service: &mut Service, range: std::ops::Range<u32>) -> Vec<Advisory> {
     let mut said = Vec::new();
     for day in range {
-        said.extend(service.score(begin().days() + day as i32).await.unwrap().advisories);
+        said.extend(service.score(begin().days() + day as i32, &HashSet::new()).await.unwrap().advisories);
     }
     said
 }
@@ -97,10 +102,43 @@ async fn who_told_nothing_new_is_not_scored() {
     let folder = tempfile::tempdir().unwrap();
     let mut service = service(&fleet, folder.path(), &mut Counters::default());
     let landmark = begin().days() + 15;
-    assert_eq!(service.score(landmark).await.unwrap().devices, 10);
+    assert_eq!(service.score(landmark, &HashSet::new()).await.unwrap().devices, 10);
     // From here on only three devices are heard of.
     let midnight = Instant::from_micros(daily::landmark_micros(landmark));
     service.scored(landmark, midnight);
     fleet.show(|row| row.arrived < midnight || row.device.as_str() < "wm-0003");
-    assert_eq!(service.score(landmark + 1).await.unwrap().devices, 3);
+    assert_eq!(service.score(landmark + 1, &HashSet::new()).await.unwrap().devices, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_alarm_waits_the_champion_says_what_it_finds() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(folder.path());
+    let mut service = service(&fleet, folder.path(), &mut Counters::default());
+    let landmark = begin().days() + 85;
+    let none = service.score(landmark, &HashSet::new()).await.unwrap();
+    assert!(none.spoken_for.is_empty(), "trends are not waited for");
+    let of = |device: &str| Awaited { device_id: device.parse().unwrap(), component: "drum_bearing".into() };
+    let all: HashSet<Awaited> = (0..80).map(|nth| of(&format!("wm-{nth:04}"))).collect();
+    let trend = service.score(landmark + 1, &all).await.unwrap();
+    assert!(trend.advisories.iter().all(|it| it.decision != Decision::Watch), "nor asked");
+
+    let until = Some(begin().plus(DAY * 80));
+    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &Settings::default())
+        .await
+        .unwrap();
+    let run = service.score(landmark + 2, &HashSet::new()).await.unwrap();
+    assert_eq!(run.spoken_for, [(profile().name.clone(), "drum_bearing".to_owned())]);
+    let silent = run.advisories.len();
+    let asked = service.score(landmark + 3, &all).await.unwrap();
+    // One word a device, but for those that stand broken; what was said before is said again.
+    assert!(asked.advisories.len() > 60 && silent < 20, "{silent} {}", asked.advisories.len());
+    let decided = |decision| asked.advisories.iter().filter(|it| it.decision == decision).count();
+    assert!(decided(Decision::Watch) > 40, "{}", decided(Decision::Watch));
+    assert!(asked.advisories.iter().all(|it| it.costs.decide(it.probability) == it.decision));
+    assert!(asked.advisories.iter().all(|it| it.method == Method::Model && !it.reason.is_empty()));
+    let again = service.score(landmark + 3, &HashSet::from([of("wm-0001")])).await.unwrap();
+    let same = asked.advisories.iter().find(|it| it.device_id.as_str() == "wm-0001").unwrap();
+    assert_eq!(again.advisories.iter().find(|it| it.device_id == same.device_id), Some(same), "the same id each time");
 }

@@ -1,7 +1,7 @@
-//! Alarms that wait for what the device finds before they open a ticket.
+//! Alarms that wait before they open a ticket: for a model's word, or for what the device finds.
 
-use schemas::{alarm::Alarm, profile::Profiles, time::Instant};
-use sqlx::SqliteConnection;
+use schemas::{advisory::Advisory, alarm::Alarm, door::Awaited, id::TenantId, profile::Profiles, time::Instant};
+use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::{
     super::{
@@ -11,13 +11,44 @@ use super::{
     Taken, read,
 };
 use crate::{
+    prognosis::{
+        self,
+        rules::{Word, due, may_wait, until},
+    },
     self_test::{self, store::Fault},
     service_problem,
+    store::decode,
     ticket::{self, Ticket},
 };
 
+/// Gives an alarm its ticket, unless a new one would be opened by a rule whose component a model speaks for, or that wants
+/// the device to test itself first. A storm waits for nobody: what waits already and belongs to it gets its ticket too.
+pub(super) async fn ticket_or_wait(
+    tx: &mut SqliteConnection,
+    profiles: &Profiles,
+    storm: &service_problem::Settings,
+    alarm: &Alarm,
+    number: i64,
+    at: Instant,
+    taken: &mut Taken,
+) -> Result<Option<String>, sqlx::Error> {
+    if may_wait(alarm) && opens(tx, alarm).await? {
+        if service_problem::store::stormy(tx, storm, alarm).await? {
+            for kept in of_storm(tx, storm, alarm).await? {
+                super::ticket(tx, profiles, storm, &kept.alarm, kept.number, false, at, taken).await?;
+            }
+        } else if prognosis::store::speaks_for(tx, alarm, at).await? {
+            let update = "update alarm set prognosis_due = ?, prognosis_until = ? where number = ?";
+            let query = sqlx::query(update).bind(due(at).micros()).bind(until(at).micros()).bind(number);
+            query.execute(&mut *tx).await?;
+            return Ok(None);
+        }
+    }
+    ticket_or_test(tx, profiles, storm, alarm, number, at, taken).await
+}
+
 /// Gives an alarm its ticket, unless a new one would be opened by a rule that wants the device to test itself first.
-pub(super) async fn ticket_or_test(
+async fn ticket_or_test(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
     storm: &service_problem::Settings,
@@ -27,18 +58,40 @@ pub(super) async fn ticket_or_test(
     taken: &mut Taken,
 ) -> Result<Option<String>, sqlx::Error> {
     let profile = profiles.get(alarm.profile.as_str()).map(|profile| profile.as_ref());
-    if let Some(name) = self_test::rules::first(alarm, profile) {
-        let last = ticket::store::latest(tx, &alarm.tenant, &alarm.device_id, &alarm.fault_key).await?;
-        if let Triage::Open { .. } = rules::triage(last.as_ref(), alarm) {
-            sqlx::query("update alarm set awaits_self_test = 1 where number = ?")
-                .bind(number)
-                .execute(&mut *tx)
-                .await?;
-            self_test::store::want_first(tx, &Fault::of(alarm), name, at).await?;
-            return Ok(None);
-        }
+    if let Some(name) = self_test::rules::first(alarm, profile)
+        && opens(tx, alarm).await?
+        && !service_problem::store::stormy(tx, storm, alarm).await?
+    {
+        sqlx::query("update alarm set awaits_self_test = 1, prognosis_due = null where number = ?")
+            .bind(number)
+            .execute(&mut *tx)
+            .await?;
+        self_test::store::want_first(tx, &Fault::of(alarm), name, at).await?;
+        return Ok(None);
     }
     super::ticket(tx, profiles, storm, alarm, number, false, at, taken).await.map(Some)
+}
+
+/// Whether the alarm would open a new ticket.
+async fn opens(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<bool, sqlx::Error> {
+    let last = ticket::store::latest(tx, &alarm.tenant, &alarm.device_id, &alarm.fault_key).await?;
+    Ok(matches!(rules::triage(last.as_ref(), alarm), Triage::Open { .. }))
+}
+
+/// Alarms that wait for whatever and belong to one storm with a new one, in order.
+async fn of_storm(
+    tx: &mut SqliteConnection,
+    storm: &service_problem::Settings,
+    alarm: &Alarm,
+) -> Result<Vec<Kept>, sqlx::Error> {
+    let select = "select * from alarm where tenant = ? and profile = ? and fault_key = ? and coalesce(firmware, '') = ? \
+                  and alarm_raised_time between ? and ? and (awaits_self_test = 1 or prognosis_due is not null) \
+                  order by number";
+    let at = alarm.alarm_raised_time;
+    let query = sqlx::query(select).bind(alarm.tenant.as_str()).bind(alarm.profile.as_str());
+    let query = query.bind(alarm.fault_key.as_str()).bind(alarm.firmware.as_deref().unwrap_or_default());
+    let query = query.bind(at.minus(storm.within).micros()).bind(at.plus(storm.within).micros());
+    query.fetch_all(tx).await?.iter().map(read).collect()
 }
 
 /// Alarms of the fault that wait for a self-test, in order.
@@ -49,8 +102,16 @@ pub(crate) async fn awaiting(tx: &mut SqliteConnection, of: &Fault<'_>) -> Resul
     query.fetch_all(tx).await?.iter().map(read).collect()
 }
 
-/// Gives an open ticket what waits for a self-test of its fault: alarms, but for the one of this number, and tests. Whether
-/// there was any.
+/// Alarms of the fault that wait for whatever, in order.
+async fn waiting(tx: &mut SqliteConnection, of: &Fault<'_>) -> Result<Vec<Kept>, sqlx::Error> {
+    let select = "select * from alarm where tenant = ? and device_id = ? and fault_key = ? \
+                  and (awaits_self_test = 1 or prognosis_due is not null) order by number";
+    let query = sqlx::query(select).bind(of.tenant.as_str()).bind(of.device_id.as_str()).bind(of.key.as_str());
+    query.fetch_all(tx).await?.iter().map(read).collect()
+}
+
+/// Gives an open ticket what waits on its fault: alarms, but for the one of this number, and self-tests. Whether there was
+/// any.
 pub(crate) async fn adopt(
     tx: &mut SqliteConnection,
     ticket: &mut Ticket,
@@ -60,12 +121,12 @@ pub(crate) async fn adopt(
     let subject = ticket.subject.clone();
     let tenant = ticket.tenant.clone();
     let of = Fault { tenant: &tenant, device_id: &subject.device_id, key: &subject.fault_key };
-    let all = awaiting(tx, &of).await?;
+    let all = waiting(tx, &of).await?;
     if all.is_empty() {
         return Ok(false);
     }
     for kept in all.iter().filter(|kept| Some(kept.number) != but) {
-        let update = "update alarm set ticket_id = ?, awaits_self_test = 0 where number = ?";
+        let update = "update alarm set ticket_id = ?, awaits_self_test = 0, prognosis_due = null where number = ?";
         sqlx::query(update).bind(&ticket.ticket_id).bind(kept.number).execute(&mut *tx).await?;
         ticket::store::attach(tx, ticket, &kept.alarm).await?;
     }
@@ -94,4 +155,93 @@ pub(crate) async fn tested(
         }
     }
     Ok(taken)
+}
+
+/// Alarms that wait for a model's word on the component of an advisory, in order.
+pub(crate) async fn await_word(tx: &mut SqliteConnection, of: &Advisory) -> Result<Vec<Kept>, sqlx::Error> {
+    let select = "select * from alarm where tenant = ? and device_id = ? and component = ? \
+                  and prognosis_due is not null order by number";
+    let query = sqlx::query(select).bind(of.tenant.as_str()).bind(of.device_id.as_str());
+    query.bind(of.fault_key.component()).fetch_all(tx).await?.iter().map(read).collect()
+}
+
+/// A model finds a failure unlikely: the alarms wait on.
+pub(crate) async fn unlikely(tx: &mut SqliteConnection, of: &[Kept], at: Instant) -> Result<(), sqlx::Error> {
+    for kept in of {
+        let update = "update alarm set prognosis_due = ? where number = ?";
+        sqlx::query(update).bind(due(at).micros()).bind(kept.number).execute(&mut *tx).await?;
+    }
+    Ok(())
+}
+
+/// A model finds a failure likely: the alarms that still wait get tickets of their own.
+pub(crate) async fn likely(
+    tx: &mut SqliteConnection,
+    profiles: &Profiles,
+    storm: &service_problem::Settings,
+    of: &Advisory,
+    at: Instant,
+) -> Result<Vec<Taken>, sqlx::Error> {
+    let mut all = Vec::new();
+    while let Some(Kept { number, alarm, .. }) = await_word(tx, of).await?.pop() {
+        let mut taken = Taken::default();
+        let ticket_id = super::ticket(tx, profiles, storm, &alarm, number, false, at, &mut taken).await?;
+        self_test::store::note(tx, &ticket_id, at, &Word::Likely.text(Some(&of.reason))).await?;
+        all.push(taken);
+    }
+    Ok(all)
+}
+
+/// The alarm that waits for prognosis longest and no longer, and why.
+pub(crate) async fn overdue(
+    conn: impl sqlx::SqliteExecutor<'_>,
+    now: Instant,
+) -> Result<Option<(Kept, Word)>, sqlx::Error> {
+    let select = "select * from alarm where prognosis_due is not null and min(prognosis_due, prognosis_until) <= ? \
+                  order by min(prognosis_due, prognosis_until), number limit 1";
+    let row = sqlx::query(select).bind(now.micros()).fetch_optional(conn).await?;
+    let one = |row: &sqlx::sqlite::SqliteRow| {
+        let due: i64 = row.try_get("prognosis_due")?;
+        let until: i64 = row.try_get("prognosis_until")?;
+        Ok((read(row)?, if until <= due { Word::Doubted } else { Word::Silent }))
+    };
+    row.as_ref().map(one).transpose()
+}
+
+/// Prognosis is waited for no longer: a ticket, which waits for an agent's yes where it said the contrary all the time; a
+/// self-test first where it said nothing and the rule wants one.
+pub(crate) async fn unspoken(
+    tx: &mut SqliteConnection,
+    profiles: &Profiles,
+    storm: &service_problem::Settings,
+    of: &Kept,
+    word: Word,
+    at: Instant,
+) -> Result<Taken, sqlx::Error> {
+    let (alarm, mut taken) = (&of.alarm, Taken::default());
+    let ticket_id = match word {
+        Word::Doubted => super::ticket(tx, profiles, storm, alarm, of.number, true, at, &mut taken).await.map(Some)?,
+        _ => ticket_or_test(tx, profiles, storm, alarm, of.number, at, &mut taken).await?,
+    };
+    if let Some(ticket_id) = ticket_id {
+        let select = "select body ->> 'reason' from advisory where tenant = ? and device_id = ? \
+                      and body ->> 'component' = ? order by number desc limit 1";
+        let query = sqlx::query_scalar(select).bind(alarm.tenant.as_str());
+        let query = query.bind(alarm.device_id.as_str()).bind(alarm.fault_key.component());
+        let said: Option<String> = query.fetch_optional(&mut *tx).await?.flatten();
+        self_test::store::note(tx, &ticket_id, at, &word.text(said.as_deref())).await?;
+    }
+    Ok(taken)
+}
+
+/// Components on which alarms wait for a model's word, the longest first.
+pub(crate) async fn awaited(pool: &SqlitePool, tenant: &TenantId, limit: u32) -> Result<Vec<Awaited>, sqlx::Error> {
+    let select = "select device_id, component from alarm where tenant = ? and prognosis_due is not null \
+                  group by device_id, component order by min(number) limit ?";
+    let rows = sqlx::query(select).bind(tenant.as_str()).bind(limit).fetch_all(pool).await?;
+    let one = |row: &sqlx::sqlite::SqliteRow| {
+        let device_id = row.try_get::<String, _>("device_id")?.parse().map_err(decode("device_id"))?;
+        Ok(Awaited { device_id, component: row.try_get("component")? })
+    };
+    rows.iter().map(one).collect()
 }
