@@ -112,7 +112,9 @@ async fn who_waits_for_nobody() {
     let code = |alarm: Alarm| Alarm { source: AlarmSource::Device, specific_problem: "E21".into(), ..alarm };
     let other = |alarm: Alarm| Alarm { fault_key: "heater/scaling".parse().unwrap(), ..alarm };
     let phone = |alarm: Alarm| Alarm { profile: "smartphone".parse().unwrap(), ..alarm };
-    let cases: [(&str, fn(Alarm) -> Alarm, &[&str], u64, usize); 7] = [
+    /// Who, what is different, what models speak for, the minute, tickets.
+    type Case<'a> = (&'a str, fn(Alarm) -> Alarm, &'a [&'a str], u64, usize);
+    let cases: [Case<'_>; 7] = [
         ("a rule", rule, &["drum_bearing"], 0, 0),
         ("no model in force", rule, &["drain_pump"], 0, 1),
         ("prognosis stands still", rule, &["drum_bearing"], 49 * 60, 1),
