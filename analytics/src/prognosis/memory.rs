@@ -99,7 +99,7 @@ impl Memory {
             self.episodes.entry(device.to_owned()).or_default().insert(fault_key.to_string(), episode);
             return (said == decision).then_some(Word { decision, first: true });
         };
-        let in_a_row = landmark - episode.scored <= IN_A_ROW;
+        let in_a_row = (1..=IN_A_ROW).contains(&(landmark - episode.scored));
         episode.scored = landmark;
         if episode.said == Decision::Watch {
             match decision {
@@ -189,6 +189,7 @@ mod tests {
         for (days, said, developing) in [
             (vec![(1, 0.36), (2, 0.36)], vec![None, assist], 1),
             (vec![(1, 0.36), (3, 0.36)], vec![None, assist], 1),
+            (vec![(1, 0.36), (1, 0.36)], vec![None, None], 0),
             (vec![(1, 0.36), (4, 0.36), (5, 0.36)], vec![None, None, assist], 1),
             (vec![(1, 0.36), (2, 0.30), (3, 0.36)], vec![None, None, None], 0),
             (vec![(1, 0.36), (2, 0.60)], vec![None, auto], 1),

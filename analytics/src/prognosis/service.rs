@@ -154,21 +154,21 @@ impl Service {
     }
 
     /// Looks at the clock, and does what is due.
-    async fn turn(&mut self, desk: &dyn ServiceDesk, log: &dyn Append) -> Result<(), DoorError> {
+    pub(super) async fn turn(&mut self, desk: &dyn ServiceDesk, log: &dyn Append) -> Result<(), DoorError> {
         let now = self.clock.now();
         let landmark = daily::landmark_after(now.micros() + 1) - 1;
         let due = now.micros() > 0 && self.state.landmark.is_none_or(|scored| landmark > scored);
         if due {
             let (from, began) = (tokio::time::Instant::now(), self.clock.arrival());
-            // A replay's alarms are over before anybody could speak of them: they wait for nobody.
-            let replayed = self.clock.kind() == ClockKind::Event;
-            let awaited = if replayed { Vec::new() } else { desk.awaited(self.tables.tenant()).await? };
-            let run = self.score(landmark, &awaited.into_iter().collect()).await?;
-            self.hand_over(&run, desk, log).await?;
-            let at = self.clock.now();
-            let components = if replayed { Vec::new() } else { run.spoken_for.clone() };
-            let tenant = self.tables.tenant().clone();
-            desk.spoken_for(&SpokenFor { tenant, at, until: at.plus(SPOKEN_FOR), components }).await?;
+            let before = self.state.memory.clone();
+            let run = match self.midnight(landmark, desk, log).await {
+                Ok(run) => run,
+                Err(error) => {
+                    // Nobody may have heard of it: it is said again.
+                    self.state.memory = before;
+                    return Err(error);
+                }
+            };
             if let Some(scored) = self.state.landmark {
                 self.metrics.landmarks_skipped.inc_by(u64::try_from(landmark - scored - 1).unwrap_or(0));
             }
@@ -187,6 +187,20 @@ impl Service {
             self.keep()?;
         }
         Ok(())
+    }
+
+    /// Scores a midnight, and hands over what is to be said of it.
+    async fn midnight(&mut self, landmark: i32, desk: &dyn ServiceDesk, log: &dyn Append) -> Result<Run, DoorError> {
+        // A replay's alarms are over before anybody could speak of them: they wait for nobody.
+        let replayed = self.clock.kind() == ClockKind::Event;
+        let awaited = if replayed { Vec::new() } else { desk.awaited(self.tables.tenant()).await? };
+        let run = self.score(landmark, &awaited.into_iter().collect()).await?;
+        self.hand_over(&run, desk, log).await?;
+        let at = self.clock.now();
+        let components = if replayed { Vec::new() } else { run.spoken_for.clone() };
+        let tenant = self.tables.tenant().clone();
+        desk.spoken_for(&SpokenFor { tenant, at, until: at.plus(SPOKEN_FOR), components }).await?;
+        Ok(run)
     }
 
     /// Takes note that a midnight was scored by a run that began at `began`, as arrivals are stamped.

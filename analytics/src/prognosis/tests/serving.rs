@@ -3,16 +3,22 @@
 use std::{
     collections::{BTreeSet, HashSet},
     fs,
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use async_trait::async_trait;
 use foresight::daily;
 use prometheus_client::registry::Registry as Counters;
 use schemas::{
     advisory::{Advisory, Decision, Method},
-    door::Awaited,
+    alarm::Alarm,
+    door::{Append, Awaited, DeviceSeen, DoorError, Frame, ServiceDesk, SpokenFor},
+    id::{LogOffset, TenantId},
     profile::Profiles,
-    time::Instant,
+    time::{Clock, EventClock, Instant},
 };
 
 use super::{DAY, Fleet, begin, clock_at, profile};
@@ -141,4 +147,90 @@ async fn where_an_alarm_waits_the_champion_says_what_it_finds() {
     let again = service.score(landmark + 3, &HashSet::from([of("wm-0001")])).await.unwrap();
     let same = asked.advisories.iter().find(|it| it.device_id.as_str() == "wm-0001").unwrap();
     assert_eq!(again.advisories.iter().find(|it| it.device_id == same.device_id), Some(same), "the same id each time");
+}
+
+/// A desk and a log that take everything, or refuse everything.
+#[derive(Default)]
+struct Doors {
+    shut: AtomicBool,
+    said: Mutex<Vec<Advisory>>,
+    spoken_for: Mutex<Vec<SpokenFor>>,
+    awaited: Vec<Awaited>,
+}
+
+#[async_trait]
+impl ServiceDesk for Doors {
+    async fn devices(&self, _: &[DeviceSeen]) -> Result<(), DoorError> {
+        Ok(())
+    }
+    async fn alarms(&self, _: &[Alarm]) -> Result<(), DoorError> {
+        Ok(())
+    }
+    async fn advisories(&self, advisories: &[Advisory]) -> Result<(), DoorError> {
+        if self.shut.load(Ordering::Relaxed) {
+            return Err("the door is shut".into());
+        }
+        self.said.lock().unwrap().extend_from_slice(advisories);
+        Ok(())
+    }
+    async fn spoken_for(&self, spoken_for: &SpokenFor) -> Result<(), DoorError> {
+        self.spoken_for.lock().unwrap().push(spoken_for.clone());
+        Ok(())
+    }
+    async fn awaited(&self, _: &TenantId) -> Result<Vec<Awaited>, DoorError> {
+        Ok(self.awaited.clone())
+    }
+}
+
+#[async_trait]
+impl Append for Doors {
+    async fn append(&self, _: Frame) -> Result<LogOffset, DoorError> {
+        Ok(LogOffset(1))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_desk_did_not_take_is_said_again_and_a_replay_is_waited_for_by_nobody() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(folder.path());
+    let until = Some(begin().plus(DAY * 80));
+    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &Settings::default())
+        .await
+        .unwrap();
+    let mut profiles = Profiles::default();
+    profiles.insert((*profile()).clone());
+    let (profiles, now) = (Arc::new(profiles), begin().plus(DAY * 86));
+    let awaited = vec![Awaited { device_id: "wm-0001".parse().unwrap(), component: "drum_bearing".into() }];
+    let new = |clock: Arc<dyn Clock>, name: &str| {
+        let data = folder.path().join(name);
+        fs::create_dir_all(data.join("state")).unwrap();
+        let link = std::os::unix::fs::symlink(folder.path().join("models"), data.join("models"));
+        link.unwrap();
+        let metrics = Metrics::register(&mut Counters::default());
+        Service::open(fleet.tables(), profiles.clone(), &data, clock, Settings::default(), metrics)
+    };
+
+    let (mut plain, open) = (new(clock_at(now), "plain"), Doors { awaited: awaited.clone(), ..Doors::default() });
+    plain.turn(&open, &open).await.unwrap();
+    let expected = open.said.lock().unwrap().clone();
+    assert!(expected.iter().any(|it| it.decision == Decision::Auto), "{expected:?}");
+    let asked = expected.iter().find(|it| it.device_id.as_str() == "wm-0001").unwrap();
+    assert_eq!(asked.decision, Decision::Watch, "a device that does not wear");
+    let spoken_for = open.spoken_for.lock().unwrap().clone();
+    assert_eq!(spoken_for.len(), 1);
+    assert_eq!(spoken_for[0].components, [(profile().name.clone(), "drum_bearing".to_owned())]);
+    assert_eq!(spoken_for[0].until, now.plus(DAY * 2));
+
+    let (mut unlucky, shut) = (new(clock_at(now), "unlucky"), Doors { awaited: awaited.clone(), ..Doors::default() });
+    shut.shut.store(true, Ordering::Relaxed);
+    unlucky.turn(&shut, &shut).await.unwrap_err();
+    shut.shut.store(false, Ordering::Relaxed);
+    unlucky.turn(&shut, &shut).await.unwrap();
+    assert_eq!(*shut.said.lock().unwrap(), expected);
+
+    let (mut replay, past) = (new(Arc::new(EventClock::at(now)), "replay"), Doors { awaited, ..Doors::default() });
+    replay.turn(&past, &past).await.unwrap();
+    assert!(past.spoken_for.lock().unwrap().iter().all(|it| it.components.is_empty()));
+    assert!(past.said.lock().unwrap().iter().all(|it| it.decision != Decision::Watch));
 }
