@@ -1,8 +1,9 @@
 //! Prognosis in the server: when a day of the clock turns, the devices of which something new arrived are scored.
 //!
-//! In: tables, models, the clock. Out: advisories to the service desk and the log; new versions where training is due.
+//! In: tables, models, the clock; where the desk's alarms wait for a word. Out: advisories to the service desk and the log, there
+//! whatever is found; what models speak for; new versions where training is due.
 //! Promise: an advisory has the same id however often its midnight is scored, and what was said is on disk before the
-//! next midnight; a model that is missing, damaged, of another profile or of another population is not believed: the
+//! next midnight, and what the desk did not take is said again; a model that is missing, damaged, of another profile or of another population is not believed: the
 //! trend speaks, and log and metrics say so. Never: a device's readings from after the midnight; work on a thread of
 //! ingest.
 //!

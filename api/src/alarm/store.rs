@@ -64,7 +64,7 @@ pub(crate) async fn take(
                 sqlx::query(update).bind(number).execute(&mut *tx).await?;
                 None
             }
-            false => ticket_or_wait(tx, profiles, storm, alarm, number, at, &mut taken).await?,
+            false => ticket_or_wait(tx, profiles, storm, alarm, number, false, at, &mut taken).await?,
         };
         tell(tx, alarm, event::Kind::AlarmRaised, at, ticket_id.as_deref(), taken.planned).await?;
         taken.cleared = alarm.state == AlarmState::Cleared;

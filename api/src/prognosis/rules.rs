@@ -42,11 +42,10 @@ impl Word {
     /// What a ticket's history says of it; `said` is the newest that was said of the component.
     pub fn text(self, said: Option<&str>) -> String {
         match (self, said) {
-            (Self::Doubted, said) => {
-                let doubt = span::text(DOUBT);
-                let against = said.map_or(String::new(), |said| format!(", though prognosis says: {said}"));
-                format!("still raised after {doubt}{against} An agent decides.")
+            (Self::Doubted, Some(said)) => {
+                format!("still raised after {}, though prognosis says: {said} An agent decides.", span::text(DOUBT))
             }
+            (Self::Doubted, None) => format!("still raised after {}: an agent decides", span::text(DOUBT)),
             (Self::Silent, _) => "prognosis was waited for and says nothing of it".into(),
             (Self::Likely | Self::Unlikely, said) => {
                 format!("prognosis was waited for and says: {}", said.unwrap_or(self.as_str()))
@@ -70,4 +69,25 @@ pub fn due(at: Instant) -> Instant {
 /// When a person is to judge an alarm that began to wait at `at`.
 pub fn until(at: Instant) -> Instant {
     at.plus(DOUBT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_says_what_was_waited_for() {
+        for (word, said, text) in [
+            (Word::Likely, Some("It fails."), "prognosis was waited for and says: It fails."),
+            (Word::Silent, Some("It fails."), "prognosis was waited for and says nothing of it"),
+            (
+                Word::Doubted,
+                Some("It holds."),
+                "still raised after 168h, though prognosis says: It holds. An agent decides.",
+            ),
+            (Word::Doubted, None, "still raised after 168h: an agent decides"),
+        ] {
+            assert_eq!(word.text(said), text);
+        }
+    }
 }

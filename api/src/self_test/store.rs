@@ -145,15 +145,20 @@ async fn tell(
     event::store::append(tx, &new).await.map(|_| ())
 }
 
-/// Gives the self-tests that came before a ticket to it: the one that is under way, and those of the days before it. Inside
-/// the transaction that opened it.
-pub(crate) async fn adopt(tx: &mut SqliteConnection, ticket: &Ticket, at: Instant) -> Result<(), sqlx::Error> {
+/// Gives the self-tests that came before a ticket to it: the one that is under way, and, where alarms still wait for it, those
+/// of the days before it. Inside the transaction that opened it.
+pub(crate) async fn adopt(
+    tx: &mut SqliteConnection,
+    ticket: &Ticket,
+    waited_for: bool,
+    at: Instant,
+) -> Result<(), sqlx::Error> {
     let update = "update self_test_wanted set ticket_id = ?1, due = iif(taken is null, min(due, ?2), due) \
                   where tenant = ?3 and device_id = ?4 and fault_key = ?5 and ticket_id is null \
-                  and (decided is null or (until >= ?2 and taken is not null))";
+                  and (decided is null or (?6 and until >= ?2 and taken is not null))";
     let query = sqlx::query(update).bind(&ticket.ticket_id).bind(at.micros()).bind(ticket.tenant.as_str());
     let query = query.bind(ticket.subject.device_id.as_str()).bind(ticket.subject.fault_key.as_str());
-    query.execute(tx).await.map(|_| ())
+    query.bind(waited_for).execute(tx).await.map(|_| ())
 }
 
 /// A self-test that came before a ticket, and is over.

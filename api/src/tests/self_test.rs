@@ -328,6 +328,19 @@ async fn whoever_opens_the_ticket_meanwhile_takes_over_what_waits() {
     }
 }
 
+#[tokio::test]
+async fn a_test_that_outlived_its_alarm_is_that_of_the_next_ticket() {
+    let world = asked().await;
+    world.alarms(&[over(slow(0), at("2026-11-21T10:14:00Z"))]).await;
+    let said = advisory("wm-17", 10, 0.6);
+    let fault_key = "drain_pump/blocked".parse().unwrap();
+    world.advise(&[Advisory { fault_key, component: "drain_pump".into(), ..said }]).await;
+    order::all(&world.app).await.unwrap();
+    assert_eq!(commands(&world).await.len(), 1, "the device is asked once");
+    answer(&world, true, Some(json!({ "passed": true }))).await;
+    assert_eq!(texts(&world.ticket(0).await).last(), Some(&"self_test passed: {\"passed\":true}"));
+}
+
 #[test]
 fn no_builtin_rule_of_critical_severity_waits_for_a_test() {
     let profiles = Profiles::builtin();

@@ -37,6 +37,13 @@ fn counted(counters: &Counters) -> String {
     text
 }
 
+/// What the first eighty days of the fleet taught.
+async fn taught(fleet: &Fleet, data: &std::path::Path) -> Vec<train::Report> {
+    let (registry, until) = (Registry::new(data), Some(begin().plus(DAY * 80)));
+    let settings = Settings::default();
+    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &settings).await.unwrap()
+}
+
 async fn days(service: &mut Service, range: std::ops::Range<u32>) -> Vec<Advisory> {
     let mut said = Vec::new();
     for day in range {
@@ -71,12 +78,7 @@ async fn without_a_model_the_trend_speaks_once_per_escalation_and_before_the_fai
 async fn a_champion_speaks_in_the_profiles_words_and_a_damaged_one_is_not_believed() {
     let fleet = Fleet::new(7, 80, 100);
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::new(folder.path());
-    let until = Some(begin().plus(DAY * 80));
-    let reports =
-        train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &Settings::default())
-            .await
-            .unwrap();
+    let reports = taught(&fleet, folder.path()).await;
     assert_eq!(reports[0].standing.map(|it| it.as_str()), Some("champion"), "{}", reports[0].reason);
     let mut counters = Counters::default();
     let said = days(&mut service(&fleet, folder.path(), &mut counters), 85..90).await;
@@ -120,7 +122,6 @@ async fn who_told_nothing_new_is_not_scored() {
 async fn where_an_alarm_waits_the_champion_says_what_it_finds() {
     let fleet = Fleet::new(7, 80, 100);
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::new(folder.path());
     let mut service = service(&fleet, folder.path(), &mut Counters::default());
     let landmark = begin().days() + 85;
     let none = service.score(landmark, &HashSet::new()).await.unwrap();
@@ -130,10 +131,7 @@ async fn where_an_alarm_waits_the_champion_says_what_it_finds() {
     let trend = service.score(landmark + 1, &all).await.unwrap();
     assert!(trend.advisories.iter().all(|it| it.decision != Decision::Watch), "nor asked");
 
-    let until = Some(begin().plus(DAY * 80));
-    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &Settings::default())
-        .await
-        .unwrap();
+    taught(&fleet, folder.path()).await;
     let run = service.score(landmark + 2, &HashSet::new()).await.unwrap();
     assert_eq!(run.spoken_for, [(profile().name.clone(), "drum_bearing".to_owned())]);
     let silent = run.advisories.len();
@@ -193,11 +191,7 @@ impl Append for Doors {
 async fn what_the_desk_did_not_take_is_said_again_and_a_replay_is_waited_for_by_nobody() {
     let fleet = Fleet::new(7, 80, 100);
     let folder = tempfile::tempdir().unwrap();
-    let registry = Registry::new(folder.path());
-    let until = Some(begin().plus(DAY * 80));
-    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, until, begin(), &Settings::default())
-        .await
-        .unwrap();
+    taught(&fleet, folder.path()).await;
     let mut profiles = Profiles::default();
     profiles.insert((*profile()).clone());
     let (profiles, now) = (Arc::new(profiles), begin().plus(DAY * 86));

@@ -21,53 +21,38 @@ use crate::{
     ticket::{self, Ticket},
 };
 
-/// Gives an alarm its ticket, unless a new one would be opened by a rule whose component a model speaks for, or that wants
-/// the device to test itself first. A storm waits for nobody: what waits already and belongs to it gets its ticket too.
+/// Gives an alarm its ticket, unless a new one would be opened by a rule whose component a model speaks for and was not
+/// waited for yet, or that wants the device to test itself first. A storm waits for nobody: what waits already and belongs
+/// to it gets its ticket too.
+#[allow(clippy::too_many_arguments, reason = "each is another thing that the transaction needs")]
 pub(super) async fn ticket_or_wait(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
     storm: &service_problem::Settings,
     alarm: &Alarm,
     number: i64,
-    at: Instant,
-    taken: &mut Taken,
-) -> Result<Option<String>, sqlx::Error> {
-    if may_wait(alarm) && opens(tx, alarm).await? {
-        if service_problem::store::stormy(tx, storm, alarm).await? {
-            for kept in of_storm(tx, storm, alarm).await? {
-                super::ticket(tx, profiles, storm, &kept.alarm, kept.number, false, at, taken).await?;
-            }
-        } else if prognosis::store::speaks_for(tx, alarm, at).await? {
-            let update = "update alarm set prognosis_due = ?, prognosis_until = ? where number = ?";
-            let query = sqlx::query(update).bind(due(at).micros()).bind(until(at).micros()).bind(number);
-            query.execute(&mut *tx).await?;
-            return Ok(None);
-        }
-    }
-    ticket_or_test(tx, profiles, storm, alarm, number, at, taken).await
-}
-
-/// Gives an alarm its ticket, unless a new one would be opened by a rule that wants the device to test itself first.
-async fn ticket_or_test(
-    tx: &mut SqliteConnection,
-    profiles: &Profiles,
-    storm: &service_problem::Settings,
-    alarm: &Alarm,
-    number: i64,
+    waited: bool,
     at: Instant,
     taken: &mut Taken,
 ) -> Result<Option<String>, sqlx::Error> {
     let profile = profiles.get(alarm.profile.as_str()).map(|profile| profile.as_ref());
-    if let Some(name) = self_test::rules::first(alarm, profile)
-        && opens(tx, alarm).await?
-        && !service_problem::store::stormy(tx, storm, alarm).await?
-    {
-        sqlx::query("update alarm set awaits_self_test = 1, prognosis_due = null where number = ?")
-            .bind(number)
-            .execute(&mut *tx)
-            .await?;
-        self_test::store::want_first(tx, &Fault::of(alarm), name, at).await?;
-        return Ok(None);
+    let test = self_test::rules::first(alarm, profile);
+    if (may_wait(alarm) || test.is_some()) && opens(tx, alarm).await? {
+        if service_problem::store::stormy(tx, storm, alarm).await? {
+            for kept in of_storm(tx, storm, alarm).await?.iter().filter(|kept| kept.number != number) {
+                super::ticket(tx, profiles, storm, &kept.alarm, kept.number, false, at, taken).await?;
+            }
+        } else if !waited && may_wait(alarm) && prognosis::store::speaks_for(tx, alarm, at).await? {
+            let update = "update alarm set prognosis_due = ?, prognosis_until = ? where number = ?";
+            let query = sqlx::query(update).bind(due(at).micros()).bind(until(at).micros()).bind(number);
+            query.execute(&mut *tx).await?;
+            return Ok(None);
+        } else if let Some(name) = test {
+            let update = "update alarm set awaits_self_test = 1, prognosis_due = null where number = ?";
+            sqlx::query(update).bind(number).execute(&mut *tx).await?;
+            self_test::store::want_first(tx, &Fault::of(alarm), name, at).await?;
+            return Ok(None);
+        }
     }
     super::ticket(tx, profiles, storm, alarm, number, false, at, taken).await.map(Some)
 }
@@ -122,16 +107,14 @@ pub(crate) async fn adopt(
     let tenant = ticket.tenant.clone();
     let of = Fault { tenant: &tenant, device_id: &subject.device_id, key: &subject.fault_key };
     let all = waiting(tx, &of).await?;
-    if all.is_empty() {
-        return Ok(false);
-    }
     for kept in all.iter().filter(|kept| Some(kept.number) != but) {
         let update = "update alarm set ticket_id = ?, awaits_self_test = 0, prognosis_due = null where number = ?";
         sqlx::query(update).bind(&ticket.ticket_id).bind(kept.number).execute(&mut *tx).await?;
         ticket::store::attach(tx, ticket, &kept.alarm).await?;
     }
-    self_test::store::adopt(tx, ticket, at).await?;
-    Ok(true)
+    // One that is under way may have outlived its alarm: the device is not asked twice.
+    self_test::store::adopt(tx, ticket, !all.is_empty(), at).await?;
+    Ok(!all.is_empty())
 }
 
 /// A self-test came before a ticket and speaks for one: what waits for it gets it, with the text in its history. Where it
@@ -218,17 +201,18 @@ pub(crate) async fn unspoken(
     word: Word,
     at: Instant,
 ) -> Result<Taken, sqlx::Error> {
-    let (alarm, mut taken) = (&of.alarm, Taken::default());
-    let ticket_id = match word {
-        Word::Doubted => super::ticket(tx, profiles, storm, alarm, of.number, true, at, &mut taken).await.map(Some)?,
-        _ => ticket_or_test(tx, profiles, storm, alarm, of.number, at, &mut taken).await?,
-    };
-    if let Some(ticket_id) = ticket_id {
+    let (alarm, mut taken, mut said) = (&of.alarm, Taken::default(), None::<String>);
+    let ticket_id = if word == Word::Doubted {
         let select = "select body ->> 'reason' from advisory where tenant = ? and device_id = ? \
                       and body ->> 'component' = ? order by number desc limit 1";
         let query = sqlx::query_scalar(select).bind(alarm.tenant.as_str());
         let query = query.bind(alarm.device_id.as_str()).bind(alarm.fault_key.component());
-        let said: Option<String> = query.fetch_optional(&mut *tx).await?.flatten();
+        said = query.fetch_optional(&mut *tx).await?.flatten();
+        Some(super::ticket(tx, profiles, storm, alarm, of.number, true, at, &mut taken).await?)
+    } else {
+        ticket_or_wait(tx, profiles, storm, alarm, of.number, true, at, &mut taken).await?
+    };
+    if let Some(ticket_id) = ticket_id {
         self_test::store::note(tx, &ticket_id, at, &word.text(said.as_deref())).await?;
     }
     Ok(taken)
