@@ -105,10 +105,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     );
     let folder = Folder::of(&options)?;
     let mut settings = Settings { data: folder.path.clone(), dev: true, ..Settings::default() };
-    settings.gateway.listen = options.mqtt.unwrap_or_else(|| free(settings.gateway.listen));
-    settings.api.listen = options.http.unwrap_or_else(|| free(settings.api.listen));
-    settings.postgres.listen = options.pg.unwrap_or_else(|| free(settings.postgres.listen));
-    settings.flight.listen = options.flight.unwrap_or_else(|| free(settings.flight.listen));
     settings.api.slot_hold = SLOT_HOLD;
     settings.lake.commit_interval = COMMIT_INTERVAL;
     // A week passes in a third of a minute: it would do nothing but learn.
@@ -119,6 +115,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if options.history.is_some() {
         teach(&settings, now).await?;
     }
+    // Looked for only now: the past takes minutes, in which another demo may have come.
+    settings.gateway.listen = options.mqtt.unwrap_or_else(|| free(settings.gateway.listen));
+    settings.api.listen = options.http.unwrap_or_else(|| free(settings.api.listen));
+    settings.postgres.listen = options.pg.unwrap_or_else(|| free(settings.postgres.listen));
+    settings.flight.listen = options.flight.unwrap_or_else(|| free(settings.flight.listen));
     let clock = Arc::new(ScaledClock::new(now, options.speed));
     let mut server = Server::start(settings.clone(), clock.clone()).await?;
     let (mqtt, http) = (server.mqtt().context("gateway")?, server.http().context("API")?);
