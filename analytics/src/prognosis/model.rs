@@ -40,7 +40,8 @@ pub struct Model {
     pub component: String,
     /// Under which key it is spoken of.
     pub fault_key: FaultKey,
-    /// The definitions behind its features; a profile that defines them otherwise cannot be scored with it.
+    /// The definitions behind its features; a profile that defines them otherwise cannot be scored with it, nor one that
+    /// asks for another horizon.
     pub indicators: Vec<Indicator>,
     hazard: hazard::Model,
 }
@@ -212,6 +213,11 @@ impl Model {
     /// How far ahead it looks.
     pub fn horizon(&self) -> Duration {
         Duration::from_secs_f64(self.hazard.horizon() * 86_400.0)
+    }
+
+    /// Whether it tells what is asked for: a profile that asks for another horizon cannot be scored with it.
+    pub fn looks_ahead(&self, horizon: Duration) -> bool {
+        self.horizon().abs_diff(horizon) < Duration::from_secs(1)
     }
 
     /// Calibrated probabilities, one per row.

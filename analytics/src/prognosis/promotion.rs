@@ -50,9 +50,15 @@ pub fn judge(new: Option<&Figures>, champion: Option<&Figures>, settings: &Setti
     let Some(champion) = champion else {
         let share = new.positives as f64 / new.rows.max(1) as f64;
         if brier >= of_rate || precision < LIFT * share {
+            let never = match LIFT * share > 1.0 {
+                true => {
+                    ", and none can be: so many fail within this horizon; a shorter `horizon` of the component tells more"
+                }
+                false => "",
+            };
             return candidate(format!(
                 "Brier {brier:.4} against {of_rate:.4} of the plain rate, average precision {precision:.3} at {share:.4} \
-                 positives: not better than rules"
+                 positives: not better than rules{never}"
             ));
         }
         let reason = format!("no champion; Brier {brier:.4} against {of_rate:.4}, average precision {precision:.3}");
@@ -135,7 +141,16 @@ mod tests {
             let verdict = judge(new.as_ref(), champion, &settings);
             assert_eq!(verdict.standing, standing, "{}", verdict.reason);
             assert!(verdict.reason.contains(said), "{said}: {}", verdict.reason);
+            assert!(!verdict.reason.contains("a shorter `horizon`"), "{}", verdict.reason);
         }
+    }
+
+    #[test]
+    fn where_most_devices_fail_within_the_horizon_the_reason_is_the_horizon() {
+        let many = Figures { positives: 340, brier_of_rate: Some(0.22), ..figures(9, 0.1, 0.95, 0.01) };
+        let verdict = judge(Some(&many), None, &Settings::default());
+        assert_eq!(verdict.standing, Standing::Candidate);
+        assert!(verdict.reason.contains("a shorter `horizon` of the component"), "{}", verdict.reason);
     }
 
     #[test]

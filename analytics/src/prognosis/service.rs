@@ -348,8 +348,9 @@ impl Service {
                 self.metrics.fell_back(&key.name(), "damaged");
                 Default::default()
             });
-            let champion = register.champion().and_then(|version| self.believed(&key, version, features));
+            let champion = register.champion().and_then(|version| self.believed(&key, version, features, &target));
             let challenger = register.challenger().and_then(|version| self.load(&key, version).ok());
+            let challenger = challenger.filter(|model| model.0.looks_ahead(target.horizon));
             self.metrics.in_force(&key.name(), champion.as_ref().map(|model| model.1.version.as_str()));
             let found = found.get(&component.name).map_or(Found::default(), |found| Found::by(found, i64::MAX));
             all.push(InForce { target, champion, challenger, found });
@@ -358,13 +359,20 @@ impl Service {
     }
 
     /// A champion, unless there is a reason not to believe it.
-    fn believed(&mut self, key: &Key, version: &str, features: &Features) -> Option<Arc<(Model, Card)>> {
+    fn believed(
+        &mut self,
+        key: &Key,
+        version: &str,
+        features: &Features,
+        target: &Target,
+    ) -> Option<Arc<(Model, Card)>> {
         let (model, reason) = match self.load(key, version) {
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "{} {version} cannot be read", key.name());
                 (None, "damaged")
             }
             Ok(model) if model.0.indicators != features.indicators() => (None, "profile_changed"),
+            Ok(model) if !model.0.looks_ahead(target.horizon) => (None, "profile_changed"),
             Ok(_) if self.drifted.contains(key) => (None, "drift"),
             Ok(model) => (Some(model), ""),
         };

@@ -135,9 +135,9 @@ fn one(
     let rate = model::rate(history, target, cut.micros());
     card.later = model.judge(history, target, later.clone(), rate, end)?;
     distrust(history, target, registry, key, later.clone(), made)?;
-    let champion = champion(registry, key)?;
+    let champion = champion(registry, key, target)?;
     let theirs = champion.map(|(champion, _)| champion.judge(history, target, later, rate, end)).transpose();
-    // A champion whose features the profile no longer has cannot be compared: the new one stands for itself.
+    // A champion whose features or horizon the profile no longer has cannot be compared: the new one stands for itself.
     let theirs = theirs.ok().flatten().flatten();
     let promotion::Verdict { standing, reason } = promotion::judge(card.later.as_ref(), theirs.as_ref(), settings);
     let card = registry.add(key, &model, card)?;
@@ -157,8 +157,13 @@ fn confirm(
     settings: &Settings,
 ) -> Result<(), PrognosisError> {
     let register = registry.register(key)?;
-    let (Some(version), Some((champion, _))) = (register.challenger(), champion(registry, key)?) else { return Ok(()) };
+    let (Some(version), Some((champion, _))) = (register.challenger(), champion(registry, key, target)?) else {
+        return Ok(());
+    };
     let Ok((challenger, card)) = registry.model(key, version) else { return Ok(()) };
+    if !challenger.looks_ahead(target.horizon) {
+        return Ok(());
+    }
     let Some(seen) = card.later.as_ref().map(|later| later.to) else { return Ok(()) };
     let new = daily::landmark_after(seen.micros() + 1)..i32::MAX;
     let (rate, end) = (model::rate(history, target, card.until.micros()), history.end.micros());
@@ -179,7 +184,7 @@ fn distrust(
     later: std::ops::Range<i32>,
     now: Instant,
 ) -> Result<(), PrognosisError> {
-    let Some((champion, card)) = champion(registry, key)? else { return Ok(()) };
+    let Some((champion, card)) = champion(registry, key, target)? else { return Ok(()) };
     let Ok(judged) = model::calibrated(&champion, history, target, later, history.end.micros()) else { return Ok(()) };
     if judged.verdict == Verdict::Drifted {
         let reason = format!(
@@ -192,10 +197,12 @@ fn distrust(
     Ok(())
 }
 
-/// The champion, if its file can be read; one that cannot is as good as none, and scoring says so.
-fn champion(registry: &Registry, key: &Key) -> Result<Option<(Model, Card)>, PrognosisError> {
+/// The champion, if its file can be read and it tells of the target's horizon; one that cannot or does not is as good as
+/// none, and scoring says so.
+fn champion(registry: &Registry, key: &Key, target: &Target) -> Result<Option<(Model, Card)>, PrognosisError> {
     let register = registry.register(key)?;
-    Ok(register.champion().and_then(|version| registry.model(key, version).ok()))
+    let champion = register.champion().and_then(|version| registry.model(key, version).ok());
+    Ok(champion.filter(|(model, _)| model.looks_ahead(target.horizon)))
 }
 
 impl Report {

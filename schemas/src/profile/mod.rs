@@ -82,7 +82,8 @@ pub struct Component {
     pub repair: Duration,
     /// What a visit, a failure and a false alarm cost, in any unit; `[component.cost]`, else [`COSTS`].
     pub costs: Costs,
-    /// How far ahead failures are foretold; [`HORIZON`] unless it says otherwise.
+    /// How far ahead failures are foretold; [`HORIZON`] unless it says otherwise. As long as it takes to act, with some
+    /// margin, and not as long as wear takes: within a longer one many devices fail that show nothing yet.
     pub horizon: Duration,
     /// The command by which the device tests this component itself.
     pub self_test: Option<String>,

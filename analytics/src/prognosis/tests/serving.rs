@@ -105,6 +105,43 @@ async fn a_champion_speaks_in_the_profiles_words_and_a_damaged_one_is_not_believ
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_model_of_another_horizon_is_not_believed_and_the_next_one_is_not_held_against_it() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    taught(&fleet, folder.path()).await;
+    let mut week = (*profile()).clone();
+    week.components.iter_mut().for_each(|component| component.horizon = DAY * 7);
+    let week = Arc::new(week);
+    let mut profiles = Profiles::default();
+    profiles.insert((*week).clone());
+    let profiles = Arc::new(profiles);
+    let open = |counters: &mut Counters| {
+        let (metrics, clock) = (Metrics::register(counters), clock_at(begin()));
+        Service::open(fleet.tables(), profiles.clone(), folder.path(), clock, Settings::default(), metrics)
+    };
+    let mut counters = Counters::default();
+    let mut service = open(&mut counters);
+    let said = days(&mut service, 85..90).await;
+    assert!(!said.is_empty() && said.iter().all(|advisory| advisory.method == Method::Trend));
+    let none = service.score(begin().days() + 90, &HashSet::new()).await.unwrap();
+    assert!(none.spoken_for.is_empty(), "rules do not wait for it");
+    let text = counted(&counters);
+    let fell = "fall_backs_total{model=\"washing_machine.drum_bearing/wear\",reason=\"profile_changed\"}";
+    assert!(text.contains(fell), "{text}");
+
+    let (registry, until) = (Registry::new(folder.path()), Some(begin().plus(DAY * 80)));
+    let settings = Settings::default();
+    let tables = fleet.tables();
+    let trained = train::profile(&tables, &registry, &week, Known::Arrival, until, begin(), &settings).await.unwrap();
+    let report = &trained[0];
+    assert_eq!((report.version.as_deref(), report.standing.map(|it| it.as_str())), (Some("v2"), Some("champion")));
+    assert!(report.reason.contains("no champion") && report.champion_later.is_none(), "{}", report.reason);
+    let said = days(&mut open(&mut Counters::default()), 85..90).await;
+    let spoke = said.iter().find(|advisory| advisory.method == Method::Model).unwrap();
+    assert_eq!((spoke.model.version.as_str(), spoke.horizon_hours), ("v2", 168.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_told_nothing_new_is_not_scored() {
     let fleet = Fleet::new(8, 10, 20);
     let folder = tempfile::tempdir().unwrap();
