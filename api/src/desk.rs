@@ -112,6 +112,7 @@ impl ServiceDesk for Desk {
                 self.metrics.advisories_repeated.inc();
             }
             self.metrics.tickets_opened.inc_by(u64::from(taken.opened));
+            self.metrics.advisories_stale.inc_by(u64::from(taken.stale));
             let word = if decision == Decision::Watch { Word::Unlikely } else { Word::Likely };
             self.metrics.prognosis_first(word, taken.awaited);
             taken.alarms.iter().for_each(|taken| self.metrics.taken(taken));

@@ -69,6 +69,8 @@ pub struct Metrics {
     advisories: Family<Decided, Counter>,
     /// Advisories that were known.
     pub(crate) advisories_repeated: Counter,
+    /// Advisories about a component as it was before its last ticket was over.
+    pub(crate) advisories_stale: Counter,
     /// Alarms raised in a planned outage.
     pub(crate) alarms_planned: Counter,
     prognosis_first: Family<Spoken, Counter>,
@@ -103,6 +105,7 @@ impl Metrics {
             alarms_repeated: Counter::default(),
             advisories: Family::default(),
             advisories_repeated: Counter::default(),
+            advisories_stale: Counter::default(),
             alarms_planned: Counter::default(),
             prognosis_first: Family::default(),
             service_problems: Counter::default(),
@@ -146,6 +149,11 @@ impl Metrics {
         r.register("forewarn_alarms_repeated", "Alarm events that told nothing new", metrics.alarms_repeated.clone());
         r.register("forewarn_advisories", "Advisories that were new, by decision", metrics.advisories.clone());
         r.register("forewarn_advisories_repeated", "Advisories that were known", metrics.advisories_repeated.clone());
+        r.register(
+            "forewarn_advisories_stale",
+            "Advisories about a component as it was before its last ticket was over",
+            metrics.advisories_stale.clone(),
+        );
         r.register("forewarn_alarms_planned", "Alarms raised in a planned outage", metrics.alarms_planned.clone());
         r.register(
             "forewarn_prognosis_first",

@@ -2,9 +2,14 @@
 //!
 //! In: advisories of prognosis, in any order, any number of times. Out: advisories attached to tickets. Promise: the same
 //! advisories in any order give the same number of open tickets; threshold, costs and reason stay with each. Never: a
-//! ticket opened or joined by what is only watched, a ticket opened again because of a probability.
+//! ticket opened or joined by what is only watched, a ticket opened again because of a probability, one opened because of
+//! what was seen before the component was last seen to.
 //!
-//! | decision | no open ticket on the fault | an open one |
+//! A prediction is about a component. Its fault key is that of the rule that watches it and a guess at the failure mode, so
+//! it joins whatever ticket is open on the component: two tickets would be two visits for one bearing. An alarm is a sight of
+//! its own failure mode and gets its own ticket, unless it waited for the prediction, and then it joins with it.
+//!
+//! | decision | no open ticket on the component | an open one |
 //! |---|---|---|
 //! | `auto` | opens one; the device is asked to test itself first, where it can | joins it: evidence, and severity if worse |
 //! | `assist` | opens one that waits for an agent's yes | joins it the same way |

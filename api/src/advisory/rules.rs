@@ -34,10 +34,12 @@ pub enum Triage {
     Keep,
 }
 
-/// Decides, given the latest ticket on the advisory's fault, which is the open one if any is.
+/// Decides, given the latest ticket on the advisory's component, which is an open one if any is. Its failure mode may be
+/// another: a prediction says that the component fails, and whoever goes for one mode mends the component.
 ///
 /// A probability is no sight of the fault: it joins a resolved ticket and does not open it again, which an alarm does.
 /// Where somebody looked and found nothing, the same prediction is about the same evidence until its horizon is over.
+/// What was seen before a ticket was over is about what that ticket dealt with.
 pub fn triage(last: Option<&Ticket>, advisory: &Advisory) -> Triage {
     let proposed = match advisory.decision {
         Decision::Watch => return Triage::Keep,
@@ -51,11 +53,16 @@ pub fn triage(last: Option<&Ticket>, advisory: &Advisory) -> Triage {
     if last.state.status().is_open() {
         return Triage::Attach { confirm: !proposed && matches!(last.state, State::Proposed { .. }) };
     }
-    let over = last.state.since();
-    if seen <= over || (found_nothing(last) && seen <= over.plus(horizon(advisory))) {
+    if is_stale(last, advisory) || (found_nothing(last) && seen <= last.state.since().plus(horizon(advisory))) {
         return Triage::Attach { confirm: false };
     }
-    Triage::Open { repeat: repeats(last, seen), proposed }
+    let repeat = last.subject.fault_key == advisory.fault_key && repeats(last, seen);
+    Triage::Open { repeat, proposed }
+}
+
+/// Whether an advisory looked at the component as it was before a ticket on it was over.
+pub fn is_stale(last: &Ticket, advisory: &Advisory) -> bool {
+    !last.state.status().is_open() && advisory.event_time <= last.state.since()
 }
 
 /// Whether somebody looked and there was no fault.

@@ -25,6 +25,8 @@ pub(crate) struct Taken {
     pub(crate) new: bool,
     /// A ticket was opened.
     pub(crate) opened: bool,
+    /// The last ticket on the component was over only after what the advisory looked at.
+    pub(crate) stale: bool,
     /// Alarms that waited for what it says of the component.
     pub(crate) awaited: u32,
     /// What became of those of them that got tickets of their own.
@@ -43,8 +45,11 @@ pub(crate) async fn take(
         return Ok(Taken::default());
     };
     let awaited = alarm::store::await_word(tx, advisory).await?;
-    let last = ticket::store::latest(tx, &advisory.tenant, &advisory.device_id, &advisory.fault_key).await?;
+    let Advisory { tenant, device_id, fault_key, .. } = advisory;
+    let last = ticket::store::latest_on_component(tx, tenant, device_id, fault_key).await?;
     let triage = rules::triage(last.as_ref(), advisory);
+    // What was looked at has been mended since: it says nothing of the component as it is.
+    let stale = last.as_ref().is_some_and(|last| rules::is_stale(last, advisory));
     let at = advisory.advisory_reporting_time;
     let mut ticket = match (triage, last) {
         (Triage::Open { repeat, proposed }, last) => {
@@ -71,21 +76,28 @@ pub(crate) async fn take(
         let update = "update advisory set ticket_id = ? where number = ?";
         sqlx::query(update).bind(&ticket.ticket_id).bind(number).execute(&mut *tx).await?;
         ticket::store::attach_advisory(tx, ticket, advisory).await?;
-        if ticket.state.status().is_open() && alarm::store::adopt(tx, ticket, None, at).await? {
-            let why = "an alarm that waited says the same: no agent's yes is needed";
-            ticket::store::confirm(tx, ticket, at, why).await?;
+        if ticket.state.status().is_open() {
+            let adopted = alarm::store::adopt(tx, ticket, None, at).await?;
+            let others = alarm::store::await_word(tx, advisory).await?;
+            alarm::store::join(tx, ticket, others.iter()).await?;
+            if adopted || !others.is_empty() {
+                let why = "an alarm that waited says the same: no agent's yes is needed";
+                ticket::store::confirm(tx, ticket, at, why).await?;
+            }
         }
         self_test::store::want(tx, ticket, at).await?;
     }
     tell(tx, advisory, ticket.as_ref().map(|ticket| ticket.ticket_id.as_str())).await?;
     let alarms = match advisory.decision {
+        _ if stale => Vec::new(),
         Decision::Watch => {
             alarm::store::unlikely(tx, &awaited, at).await?;
             Vec::new()
         }
         Decision::Assist | Decision::Auto => alarm::store::likely(tx, profiles, storm, advisory, at).await?,
     };
-    Ok(Taken { new: true, opened: matches!(triage, Triage::Open { .. }), awaited: awaited.len() as u32, alarms })
+    let awaited = if stale { 0 } else { awaited.len() as u32 };
+    Ok(Taken { new: true, opened: matches!(triage, Triage::Open { .. }), stale, awaited, alarms })
 }
 
 /// The new advisory's number, or none if it is known.

@@ -24,7 +24,7 @@ use crate::{
 };
 
 use waiting::ticket_or_wait;
-pub(crate) use waiting::{adopt, await_word, awaited, awaiting, likely, overdue, tested, unlikely, unspoken};
+pub(crate) use waiting::{adopt, await_word, awaited, awaiting, join, likely, overdue, tested, unlikely, unspoken};
 
 /// What an alarm event did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -62,7 +62,7 @@ impl World {
         self.json("agent", &format!("GET /v1/tickets/{ticket_id}"), "", StatusCode::OK).await
     }
 
-    async fn patch(&self, ticket: &Value, body: Value) -> Value {
+    pub(super) async fn patch(&self, ticket: &Value, body: Value) -> Value {
         let line = format!("PATCH /v1/tickets/{}", ticket["ticket_id"].as_str().unwrap());
         self.json("agent", &line, body, StatusCode::OK).await
     }
@@ -201,7 +201,7 @@ async fn an_advisory_raises_the_severity_of_an_alarms_ticket_and_never_lowers_it
     assert_eq!(world.tickets().await.len(), 1);
 }
 
-async fn resolve(world: &World, ticket: &Value, done: Value) {
+pub(super) async fn resolve(world: &World, ticket: &Value, done: Value) {
     world
         .patch(ticket, json!({"owner": "ann", "note": {"kind": "contact", "text": "called"}, "status": "inProgress"}))
         .await;
@@ -242,6 +242,36 @@ async fn a_repaired_fault_that_is_foretold_again_is_a_repeat() {
     assert_eq!(world.tickets().await.len(), 1, "it was said of the time before the visit");
     world.advise(&[advisory("wm-17", 24 * 60, 0.9)]).await;
     assert_eq!(world.ticket(0).await["repeat_of"], ticket["ticket_id"]);
+}
+
+#[tokio::test]
+async fn whoever_goes_for_one_failure_mode_goes_for_the_component() {
+    let broken = |minute| Alarm { fault_key: "drum_bearing/breakdown".parse().unwrap(), ..alarm("wm-17", minute) };
+    let pump = |minute| Alarm { fault_key: "drain_pump/blocked".parse().unwrap(), ..alarm("wm-17", minute) };
+    let world = World::new().await;
+    world.alarms(&[pump(0)]).await;
+    world.alarms(&[broken(1)]).await;
+    world.advise(&[advisory("wm-17", 2, 0.4)]).await;
+    let ticket = world.ticket(0).await;
+    assert_eq!((world.tickets().await.len(), &ticket["fault_key"]), (2, &json!("drum_bearing/breakdown")));
+    assert_eq!((&ticket["advisory_count"], &ticket["severity"]), (&json!(1), &json!("minor")));
+    assert_eq!(world.ticket(1).await["advisory_count"], 0, "another component");
+
+    world.clock.advance(Duration::from_secs(3600));
+    let done = json!({"status": "resolved", "disposition": "part_replaced", "part_replaced": "WM-BRG-6205"});
+    resolve(&world, &ticket, done).await;
+    world.patch(&ticket, json!({"status": "closed", "status_change_reason": "customer_confirmed"})).await;
+    world.advise(&[advisory("wm-17", 59, 0.9)]).await;
+    assert_eq!(world.tickets().await.len(), 2, "it was said of the bearing that is gone");
+    assert_eq!(world.metric("forewarn_advisories_stale_total").await, "1");
+    world.advise(&[advisory("wm-17", 24 * 60, 0.9)]).await;
+    let again = world.ticket(0).await;
+    assert_eq!((&again["fault_key"], &again["repeat_of"]), (&json!("drum_bearing/wear"), &json!(null)));
+    // Two open ones: that of the fault itself comes first.
+    world.alarms(&[broken(25 * 60)]).await;
+    world.advise(&[advisory("wm-17", 48 * 60, 0.9)]).await;
+    let counts: Vec<Value> = world.tickets().await.iter().map(|it| it["advisory_count"].clone()).collect();
+    assert_eq!(counts, [0, 2, 2, 0], "newest first");
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use schemas::{
 };
 use serde_json::json;
 
-use super::{advisory::advisory, *};
+use super::{
+    advisory::{advisory, resolve},
+    *,
+};
 use crate::{prognosis::verdict, service_problem};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -96,13 +99,42 @@ async fn a_word_on_a_component_is_one_on_all_its_faults() {
     world.alarms(std::slice::from_ref(&loose)).await;
     world.clock.advance(HOUR);
     world.say("wm-17", 0.4).await;
-    let tickets = world.tickets().await;
-    let keys: BTreeMap<_, _> =
-        tickets.iter().map(|ticket| (ticket["fault_key"].as_str().unwrap(), ticket["ticket_id"].clone())).collect();
-    assert_eq!(keys.keys().copied().collect::<Vec<_>>(), ["drum_bearing/loose", "drum_bearing/wear"]);
-    let line = format!("GET /v1/tickets/{}", keys["drum_bearing/loose"].as_str().unwrap());
-    let ticket = world.json("agent", &line, "", StatusCode::OK).await;
-    assert!(history(&ticket).ends_with("says: The drum bearing fails within two weeks, likely as not."), "{ticket}");
+    let ticket = world.ticket(0).await;
+    assert_eq!((world.tickets().await.len(), &ticket["fault_key"]), (1, &json!("drum_bearing/wear")), "one visit");
+    assert_eq!((&ticket["alarm_count"], &ticket["advisory_count"]), (&json!(1), &json!(1)), "{ticket}");
+    assert_eq!(world.awaits(&loose).await, json!(null));
+}
+
+#[tokio::test]
+async fn a_stale_word_leaves_an_alarm_waiting() {
+    let world = World::new().await;
+    let worn = Alarm { perceived_severity: PerceivedSeverity::Critical, ..alarm("wm-17", 0) };
+    world.alarms(&[worn]).await;
+    let ticket = world.ticket(0).await;
+    world.clock.advance(HOUR * 20);
+    resolve(
+        &world,
+        &ticket,
+        json!({"status": "resolved", "disposition": "part_replaced", "part_replaced": "WM-BRG-6205"}),
+    )
+    .await;
+    world.patch(&ticket, json!({"status": "closed", "status_change_reason": "customer_confirmed"})).await;
+    world.speak_for(&["drum_bearing"]).await;
+    let loose = Alarm { fault_key: "drum_bearing/loose".parse().unwrap(), ..alarm("wm-17", 20 * 60 + 30) };
+    world.alarms(std::slice::from_ref(&loose)).await;
+    // As of fourteen hours after ten, said now.
+    for probability in [0.9, 0.03] {
+        let said = advisory("wm-17", 14 * 60 + (probability * 100.0) as u64, probability);
+        world.advise(&[Advisory { advisory_reporting_time: world.clock.now(), ..said }]).await;
+    }
+    assert_eq!((world.tickets().await.len(), world.awaits(&loose).await), (1, json!("prognosis")));
+    assert_eq!(world.metric("forewarn_advisories_stale_total").await, "2");
+    for word in ["likely", "unlikely"] {
+        assert_eq!(world.metric(&format!("forewarn_prognosis_first_total{{word=\"{word}\"}}")).await, "0", "{word}");
+    }
+    world.clock.advance(DAY);
+    world.say("wm-17", 0.9).await;
+    assert_eq!((world.tickets().await.len(), world.awaits(&loose).await), (2, json!(null)));
 }
 
 #[tokio::test]

@@ -107,14 +107,24 @@ pub(crate) async fn adopt(
     let tenant = ticket.tenant.clone();
     let of = Fault { tenant: &tenant, device_id: &subject.device_id, key: &subject.fault_key };
     let all = waiting(tx, &of).await?;
-    for kept in all.iter().filter(|kept| Some(kept.number) != but) {
+    join(tx, ticket, all.iter().filter(|kept| Some(kept.number) != but)).await?;
+    // One that is under way may have outlived its alarm: the device is not asked twice.
+    self_test::store::adopt(tx, ticket, !all.is_empty(), at).await?;
+    Ok(!all.is_empty())
+}
+
+/// Alarms that waited are a ticket's from now on.
+pub(crate) async fn join(
+    tx: &mut SqliteConnection,
+    ticket: &mut Ticket,
+    alarms: impl Iterator<Item = &Kept>,
+) -> Result<(), sqlx::Error> {
+    for kept in alarms {
         let update = "update alarm set ticket_id = ?, awaits_self_test = 0, prognosis_due = null where number = ?";
         sqlx::query(update).bind(&ticket.ticket_id).bind(kept.number).execute(&mut *tx).await?;
         ticket::store::attach(tx, ticket, &kept.alarm).await?;
     }
-    // One that is under way may have outlived its alarm: the device is not asked twice.
-    self_test::store::adopt(tx, ticket, !all.is_empty(), at).await?;
-    Ok(!all.is_empty())
+    Ok(())
 }
 
 /// A self-test came before a ticket and speaks for one: what waits for it gets it, with the text in its history. Where it
@@ -157,7 +167,7 @@ pub(crate) async fn unlikely(tx: &mut SqliteConnection, of: &[Kept], at: Instant
     Ok(())
 }
 
-/// A model finds a failure likely: the alarms that still wait get tickets of their own.
+/// A model finds a failure likely though its advisory opened nothing: the alarms that wait get tickets of their own.
 pub(crate) async fn likely(
     tx: &mut SqliteConnection,
     profiles: &Profiles,

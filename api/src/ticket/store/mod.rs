@@ -158,6 +158,22 @@ pub async fn latest(
     query.fetch_optional(conn).await?.as_ref().map(row::read).transpose()
 }
 
+/// The ticket that a word about a component belongs to: an open one, first that on this fault, else the latest on the
+/// component, whatever its failure mode.
+pub async fn latest_on_component(
+    conn: &mut SqliteConnection,
+    tenant: &TenantId,
+    device_id: &DeviceId,
+    fault_key: &FaultKey,
+) -> Result<Option<Ticket>, sqlx::Error> {
+    // '0' is the character after '/'.
+    let select = "select * from ticket where tenant = ?1 and device_id = ?2 and fault_key > ?3 || '/' and fault_key < ?3 || '0' \
+                  order by status in ('acknowledged', 'pending', 'held', 'inProgress', 'resolved') desc, \
+                  fault_key = ?4 desc, number desc limit 1";
+    let query = sqlx::query(select).bind(tenant.as_str()).bind(device_id.as_str()).bind(fault_key.component());
+    query.bind(fault_key.as_str()).fetch_optional(conn).await?.as_ref().map(row::read).transpose()
+}
+
 /// Which tickets a page shows.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
