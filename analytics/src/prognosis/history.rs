@@ -32,6 +32,9 @@ use super::{
 const BLOCK_ROWS: u64 = 1_000_000;
 /// A device that was silent this many days is not looked at.
 const SILENT_DAYS: i32 = 3;
+/// A device of which fewer days are known, since its last repair or at all, is not looked at: its windows hold the same day or
+/// two, and whatever disturbs it for a day looks as if it had been so for a week.
+const LEAST_DAYS: usize = 3;
 
 /// One device at one landmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +175,7 @@ impl History {
             }
             let since = self.since(device, landmark);
             let heard = days.known(landmark, since.max(landmark - SILENT_DAYS)).next().is_some();
-            if heard {
+            if heard && settled(days, landmark, since) {
                 self.places.push(Place { device: device as u32, landmark });
                 self.values.extend(self.features.row(days, landmark, since));
                 let way = |component: &Component| {
@@ -275,6 +278,13 @@ impl History {
 pub fn since(pasts: &BTreeMap<String, Past>, landmark: i32) -> i32 {
     let oldest = landmark.saturating_sub(LONGEST_DAYS as i32);
     pasts.values().map(|past| past.since(landmark)).max().unwrap_or(oldest).max(oldest)
+}
+
+/// Whether enough days are known from `since` on.
+pub fn settled(days: &daily::Days, landmark: i32, since: i32) -> bool {
+    let mut known: Vec<i32> = days.known(landmark, since).map(|day| day.day).collect();
+    known.dedup();
+    known.len() >= LEAST_DAYS
 }
 
 /// The fault key under which a component is spoken of: of the rule that watches it, else the one told most often, else of

@@ -86,7 +86,7 @@ pub fn block(
     let mut rows: Vec<Vec<f64>> = Vec::new();
     for (device, days) in days {
         let since = history::since(told.get(device).unwrap_or(&nothing), landmark);
-        if days.known(landmark, since).next().is_some() {
+        if history::settled(days, landmark, since) {
             rows.push(features.row(days, landmark, since));
             devices.push((device, days, since));
         }

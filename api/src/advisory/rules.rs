@@ -9,7 +9,7 @@ use schemas::{
 
 use crate::{
     alarm::rules::repeats,
-    ticket::{Channel, RejectReason, State, Subject, Ticket, TicketType},
+    ticket::{Channel, RejectReason, State, Status, Subject, Ticket, TicketType},
 };
 
 /// Time on site where the profile does not know the component.
@@ -60,9 +60,10 @@ pub fn triage(last: Option<&Ticket>, advisory: &Advisory) -> Triage {
     Triage::Open { repeat, proposed }
 }
 
-/// Whether an advisory looked at the component as it was before a ticket on it was over.
+/// Whether an advisory looked at the component as it was before a ticket on it was resolved or over.
 pub fn is_stale(last: &Ticket, advisory: &Advisory) -> bool {
-    !last.state.status().is_open() && advisory.event_time <= last.state.since()
+    let status = last.state.status();
+    (status == Status::Resolved || !status.is_open()) && advisory.event_time <= last.state.since()
 }
 
 /// Whether somebody looked and there was no fault.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     alarm, event, self_test, service_problem,
     store::decode,
-    ticket::{self, TRIAGE, store::Opening},
+    ticket::{self, Status, TRIAGE, store::Opening},
 };
 
 /// What an advisory did.
@@ -25,7 +25,7 @@ pub(crate) struct Taken {
     pub(crate) new: bool,
     /// A ticket was opened.
     pub(crate) opened: bool,
-    /// The last ticket on the component was over only after what the advisory looked at.
+    /// The last ticket on the component was resolved or over only after what the advisory looked at.
     pub(crate) stale: bool,
     /// Alarms that waited for what it says of the component.
     pub(crate) awaited: u32,
@@ -78,7 +78,11 @@ pub(crate) async fn take(
         ticket::store::attach_advisory(tx, ticket, advisory).await?;
         if ticket.state.status().is_open() {
             let adopted = alarm::store::adopt(tx, ticket, None, at).await?;
-            let others = alarm::store::await_word(tx, advisory).await?;
+            // On one that is resolved nobody works any more.
+            let others = match ticket.state.status() {
+                Status::Resolved => Vec::new(),
+                _ => alarm::store::await_word(tx, advisory).await?,
+            };
             alarm::store::join(tx, ticket, others.iter()).await?;
             if adopted || !others.is_empty() {
                 let why = "an alarm that waited says the same: no agent's yes is needed";

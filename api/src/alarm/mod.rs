@@ -2,7 +2,7 @@
 //!
 //! In: alarm events of detection, in any order, any number of times. Out: alarms attached to tickets. Promise: the
 //! same events in any order give the same alarms and the same number of open tickets. Never: a ticket opened for an
-//! alarm that was raised before the last ticket on that fault was resolved.
+//! alarm that was raised before the last ticket on that fault was resolved, or its component mended on another one.
 //!
 //! Where a model speaks for the component, a rule's alarm that would open a ticket waits for its word
 //! ([`crate::prognosis`]); where none does and the rule says `self_test_first`, for what the device finds ([`crate::self_test`]).

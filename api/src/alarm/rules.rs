@@ -49,6 +49,13 @@ pub fn triage(last: Option<&Ticket>, alarm: &Alarm) -> Triage {
     }
 }
 
+/// Whether the component was mended after the alarm was raised, on a ticket of whatever failure mode: the alarm is about what
+/// is gone.
+pub fn mended_since(ticket: &Ticket, alarm: &Alarm) -> bool {
+    let mended = ticket.state.resolution().is_some_and(|done| done.disposition.confirms_fault() == Some(true));
+    mended && alarm.alarm_raised_time <= ticket.resolution_date.unwrap_or(ticket.state.since())
+}
+
 /// Whether a new ticket at this time repeats the last one.
 pub(crate) fn repeats(last: &Ticket, at: Instant) -> bool {
     last.state.status() == Status::Closed && at.since(last.state.since()) <= REPEAT_WITHIN

@@ -140,6 +140,20 @@ pub(crate) async fn outlasted(
     Ok(all)
 }
 
+/// What becomes of an alarm, and of which ticket.
+async fn decide(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<(Triage, Option<Ticket>), sqlx::Error> {
+    let Alarm { tenant, device_id, fault_key, .. } = alarm;
+    let last = ticket::store::latest(tx, tenant, device_id, fault_key).await?;
+    let decision = rules::triage(last.as_ref(), alarm);
+    if matches!(decision, Triage::Open { .. }) {
+        let other = ticket::store::latest_on_component(tx, tenant, device_id, fault_key).await?;
+        if other.as_ref().is_some_and(|other| rules::mended_since(other, alarm)) {
+            return Ok((Triage::AttachLate, other));
+        }
+    }
+    Ok((decision, last))
+}
+
 async fn triage(
     tx: &mut SqliteConnection,
     profiles: &Profiles,
@@ -148,8 +162,7 @@ async fn triage(
     at: Instant,
     taken: &mut Taken,
 ) -> Result<Ticket, sqlx::Error> {
-    let last = ticket::store::latest(tx, &alarm.tenant, &alarm.device_id, &alarm.fault_key).await?;
-    let decision = rules::triage(last.as_ref(), alarm);
+    let (decision, last) = decide(tx, alarm).await?;
     let mut ticket = match (decision, last) {
         (Triage::Attach { .. } | Triage::AttachLate, Some(last)) => last,
         (_, last) => {

@@ -174,6 +174,34 @@ async fn a_fault_that_comes_back_after_it_was_closed_opens_a_linked_ticket() {
 }
 
 #[tokio::test]
+async fn an_alarm_from_before_the_component_was_mended_opens_no_ticket_of_another_failure_mode() {
+    let loose = |minute| Alarm { fault_key: "drum_bearing/loose".parse().unwrap(), ..alarm("wm-17", minute) };
+    let replaced = json!({"status": "resolved", "disposition": "part_replaced", "part_replaced": "WM-BRG-6205"});
+    let nothing = json!({"status": "resolved", "disposition": "no_fault_found"});
+    for (done, closed, minute, tickets, counts) in [
+        (&replaced, false, 30, 1, 2),
+        (&replaced, true, 30, 1, 2),
+        (&replaced, true, 90, 2, 1),
+        (&replaced, false, 90, 2, 1),
+        // Nobody looked for a loose bearing.
+        (&nothing, true, 30, 2, 1),
+    ] {
+        let world = World::new().await;
+        world.alarms(&[alarm("wm-17", 0)]).await;
+        world.clock.advance(Duration::from_secs(3600));
+        let ticket = world.ticket(0).await;
+        super::advisory::resolve(&world, &ticket, done.clone()).await;
+        if closed {
+            world.patch(&ticket, json!({"status": "closed", "status_change_reason": "customer_confirmed"})).await;
+        }
+        world.alarms(&[loose(minute)]).await;
+        let (all, first) = (world.tickets().await, world.ticket(1.min(world.tickets().await.len() - 1)).await);
+        assert_eq!((all.len(), &first["alarm_count"]), (tickets, &json!(counts)), "{done} {closed} {minute}");
+        assert_eq!(first["reopen_count"], 0);
+    }
+}
+
+#[tokio::test]
 async fn a_resolved_ticket_is_settled_when_its_time_is_over() {
     for (heard, active, reason) in [(true, false, "verified"), (false, false, "unverified"), (true, true, "unverified")]
     {

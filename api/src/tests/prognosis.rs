@@ -107,34 +107,37 @@ async fn a_word_on_a_component_is_one_on_all_its_faults() {
 
 #[tokio::test]
 async fn a_stale_word_leaves_an_alarm_waiting() {
-    let world = World::new().await;
-    let worn = Alarm { perceived_severity: PerceivedSeverity::Critical, ..alarm("wm-17", 0) };
-    world.alarms(&[worn]).await;
-    let ticket = world.ticket(0).await;
-    world.clock.advance(HOUR * 20);
-    resolve(
-        &world,
-        &ticket,
-        json!({"status": "resolved", "disposition": "part_replaced", "part_replaced": "WM-BRG-6205"}),
-    )
-    .await;
-    world.patch(&ticket, json!({"status": "closed", "status_change_reason": "customer_confirmed"})).await;
-    world.speak_for(&["drum_bearing"]).await;
-    let loose = Alarm { fault_key: "drum_bearing/loose".parse().unwrap(), ..alarm("wm-17", 20 * 60 + 30) };
-    world.alarms(std::slice::from_ref(&loose)).await;
-    // As of fourteen hours after ten, said now.
-    for probability in [0.9, 0.03] {
-        let said = advisory("wm-17", 14 * 60 + (probability * 100.0) as u64, probability);
-        world.advise(&[Advisory { advisory_reporting_time: world.clock.now(), ..said }]).await;
+    for closed in [false, true] {
+        let world = World::new().await;
+        let worn = Alarm { perceived_severity: PerceivedSeverity::Critical, ..alarm("wm-17", 0) };
+        world.alarms(&[worn]).await;
+        let ticket = world.ticket(0).await;
+        world.clock.advance(HOUR * 20);
+        let done = json!({"status": "resolved", "disposition": "part_replaced", "part_replaced": "WM-BRG-6205"});
+        resolve(&world, &ticket, done).await;
+        if closed {
+            world.patch(&ticket, json!({"status": "closed", "status_change_reason": "customer_confirmed"})).await;
+        }
+        world.speak_for(&["drum_bearing"]).await;
+        let loose = Alarm { fault_key: "drum_bearing/loose".parse().unwrap(), ..alarm("wm-17", 21 * 60) };
+        world.alarms(std::slice::from_ref(&loose)).await;
+        // As of fourteen hours after ten, said now.
+        for probability in [0.9, 0.03] {
+            let said = advisory("wm-17", 14 * 60 + (probability * 100.0) as u64, probability);
+            world.advise(&[Advisory { advisory_reporting_time: world.clock.now(), ..said }]).await;
+        }
+        assert_eq!((world.tickets().await.len(), world.awaits(&loose).await), (1, json!("prognosis")), "{closed}");
+        assert_eq!(world.metric("forewarn_advisories_stale_total").await, "2");
+        for word in ["likely", "unlikely"] {
+            let metric = format!("forewarn_prognosis_first_total{{word=\"{word}\"}}");
+            assert_eq!(world.metric(&metric).await, "0", "{word}");
+        }
+        // Nobody works on a ticket that is resolved: what waits gets one of its own.
+        world.clock.advance(DAY);
+        world.say("wm-17", 0.9).await;
+        assert_eq!((world.tickets().await.len(), world.awaits(&loose).await), (2, json!(null)), "{closed}");
+        assert_eq!(world.ticket(0).await["alarm_count"], 1);
     }
-    assert_eq!((world.tickets().await.len(), world.awaits(&loose).await), (1, json!("prognosis")));
-    assert_eq!(world.metric("forewarn_advisories_stale_total").await, "2");
-    for word in ["likely", "unlikely"] {
-        assert_eq!(world.metric(&format!("forewarn_prognosis_first_total{{word=\"{word}\"}}")).await, "0", "{word}");
-    }
-    world.clock.advance(DAY);
-    world.say("wm-17", 0.9).await;
-    assert_eq!((world.tickets().await.len(), world.awaits(&loose).await), (2, json!(null)));
 }
 
 #[tokio::test]

@@ -4,10 +4,7 @@ use schemas::{advisory::Advisory, alarm::Alarm, door::Awaited, id::TenantId, pro
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::{
-    super::{
-        Kept,
-        rules::{self, Triage},
-    },
+    super::{Kept, rules::Triage},
     Taken, read,
 };
 use crate::{
@@ -59,8 +56,7 @@ pub(super) async fn ticket_or_wait(
 
 /// Whether the alarm would open a new ticket.
 async fn opens(tx: &mut SqliteConnection, alarm: &Alarm) -> Result<bool, sqlx::Error> {
-    let last = ticket::store::latest(tx, &alarm.tenant, &alarm.device_id, &alarm.fault_key).await?;
-    Ok(matches!(rules::triage(last.as_ref(), alarm), Triage::Open { .. }))
+    Ok(matches!(super::decide(tx, alarm).await?.0, Triage::Open { .. }))
 }
 
 /// Alarms that wait for whatever and belong to one storm with a new one, in order.
