@@ -69,7 +69,7 @@ pub struct Metrics {
     advisories: Family<Decided, Counter>,
     /// Advisories that were known.
     pub(crate) advisories_repeated: Counter,
-    /// Advisories about a component as it was before its last ticket was over.
+    /// Advisories about a component as it was before its last ticket was resolved or over.
     pub(crate) advisories_stale: Counter,
     /// Alarms raised in a planned outage.
     pub(crate) alarms_planned: Counter,
@@ -151,7 +151,7 @@ impl Metrics {
         r.register("forewarn_advisories_repeated", "Advisories that were known", metrics.advisories_repeated.clone());
         r.register(
             "forewarn_advisories_stale",
-            "Advisories about a component as it was before its last ticket was over",
+            "Advisories about a component as it was before its last ticket was resolved or over",
             metrics.advisories_stale.clone(),
         );
         r.register("forewarn_alarms_planned", "Alarms raised in a planned outage", metrics.alarms_planned.clone());

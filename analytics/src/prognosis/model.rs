@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Settings, common_mode, drift,
+    feature::Features,
     history::{History, Target},
 };
 
@@ -215,9 +216,9 @@ impl Model {
         Duration::from_secs_f64(self.hazard.horizon() * 86_400.0)
     }
 
-    /// Whether it tells what is asked for: a profile that asks for another horizon cannot be scored with it.
-    pub fn looks_ahead(&self, horizon: Duration) -> bool {
-        self.horizon().abs_diff(horizon) < Duration::from_secs(1)
+    /// Whether it tells what a profile asks for: of the same indicators, as far ahead.
+    pub fn answers(&self, features: &Features, horizon: Duration) -> bool {
+        self.indicators == features.indicators() && self.horizon().abs_diff(horizon) < Duration::from_secs(1)
     }
 
     /// Calibrated probabilities, one per row.

@@ -18,7 +18,6 @@ use super::{
     PrognosisError,
     history::{History, Target},
     label::Past,
-    model::Model,
     registry::{Key, Registry},
 };
 
@@ -68,9 +67,7 @@ pub fn said(
         let profile = history.profile.name.clone();
         let key = Key { tenant: tenant.clone(), profile: profile.clone(), fault_key: target.fault_key.clone() };
         let champion = registry.register(&key)?.champion().map(|version| registry.model(&key, version)).transpose();
-        let asked_for =
-            |model: &Model| model.indicators == history.features.indicators() && model.looks_ahead(target.horizon);
-        let champion = champion.ok().flatten().filter(|(model, _)| asked_for(model));
+        let champion = champion.ok().flatten().filter(|(model, _)| model.answers(&history.features, target.horizon));
         let rows = history.working(landmarks.clone(), &target);
         let (probabilities, method) = match &champion {
             Some((model, _)) => (model.probability(&history.matrix(&rows))?, Method::Model),

@@ -350,7 +350,7 @@ impl Service {
             });
             let champion = register.champion().and_then(|version| self.believed(&key, version, features, &target));
             let challenger = register.challenger().and_then(|version| self.load(&key, version).ok());
-            let challenger = challenger.filter(|model| model.0.looks_ahead(target.horizon));
+            let challenger = challenger.filter(|model| model.0.answers(features, target.horizon));
             self.metrics.in_force(&key.name(), champion.as_ref().map(|model| model.1.version.as_str()));
             let found = found.get(&component.name).map_or(Found::default(), |found| Found::by(found, i64::MAX));
             all.push(InForce { target, champion, challenger, found });
@@ -371,8 +371,7 @@ impl Service {
                 warn!(error = &error as &dyn std::error::Error, "{} {version} cannot be read", key.name());
                 (None, "damaged")
             }
-            Ok(model) if model.0.indicators != features.indicators() => (None, "profile_changed"),
-            Ok(model) if !model.0.looks_ahead(target.horizon) => (None, "profile_changed"),
+            Ok(model) if !model.0.answers(features, target.horizon) => (None, "profile_changed"),
             Ok(_) if self.drifted.contains(key) => (None, "drift"),
             Ok(model) => (Some(model), ""),
         };

@@ -135,7 +135,7 @@ fn one(
     let rate = model::rate(history, target, cut.micros());
     card.later = model.judge(history, target, later.clone(), rate, end)?;
     distrust(history, target, registry, key, later.clone(), made)?;
-    let champion = champion(registry, key, target)?;
+    let champion = champion(history, target, registry, key)?;
     let theirs = champion.map(|(champion, _)| champion.judge(history, target, later, rate, end)).transpose();
     // A champion whose features or horizon the profile no longer has cannot be compared: the new one stands for itself.
     let theirs = theirs.ok().flatten().flatten();
@@ -157,11 +157,12 @@ fn confirm(
     settings: &Settings,
 ) -> Result<(), PrognosisError> {
     let register = registry.register(key)?;
-    let (Some(version), Some((champion, _))) = (register.challenger(), champion(registry, key, target)?) else {
+    let (Some(version), Some((champion, _))) = (register.challenger(), champion(history, target, registry, key)?)
+    else {
         return Ok(());
     };
     let Ok((challenger, card)) = registry.model(key, version) else { return Ok(()) };
-    if !challenger.looks_ahead(target.horizon) {
+    if !challenger.answers(&history.features, target.horizon) {
         return Ok(());
     }
     let Some(seen) = card.later.as_ref().map(|later| later.to) else { return Ok(()) };
@@ -184,7 +185,7 @@ fn distrust(
     later: std::ops::Range<i32>,
     now: Instant,
 ) -> Result<(), PrognosisError> {
-    let Some((champion, card)) = champion(registry, key, target)? else { return Ok(()) };
+    let Some((champion, card)) = champion(history, target, registry, key)? else { return Ok(()) };
     let Ok(judged) = model::calibrated(&champion, history, target, later, history.end.micros()) else { return Ok(()) };
     if judged.verdict == Verdict::Drifted {
         let reason = format!(
@@ -197,12 +198,17 @@ fn distrust(
     Ok(())
 }
 
-/// The champion, if its file can be read and it tells of the target's horizon; one that cannot or does not is as good as
+/// The champion, if its file can be read and it tells what the profile asks for; one that cannot or does not is as good as
 /// none, and scoring says so.
-fn champion(registry: &Registry, key: &Key, target: &Target) -> Result<Option<(Model, Card)>, PrognosisError> {
+fn champion(
+    history: &History,
+    target: &Target,
+    registry: &Registry,
+    key: &Key,
+) -> Result<Option<(Model, Card)>, PrognosisError> {
     let register = registry.register(key)?;
     let champion = register.champion().and_then(|version| registry.model(key, version).ok());
-    Ok(champion.filter(|(model, _)| model.looks_ahead(target.horizon)))
+    Ok(champion.filter(|(model, _)| model.answers(&history.features, target.horizon)))
 }
 
 impl Report {

@@ -22,7 +22,13 @@ use schemas::{
 };
 
 use super::{DAY, Fleet, begin, clock_at, profile};
-use crate::prognosis::{Metrics, Settings, frame::Known, registry::Registry, service::Service, train};
+use crate::prognosis::{
+    Metrics, Settings,
+    frame::Known,
+    registry::{Key, Registry, Standing},
+    service::Service,
+    train,
+};
 
 fn service(fleet: &Fleet, data: &std::path::Path, counters: &mut Counters) -> Service {
     let mut profiles = Profiles::default();
@@ -139,6 +145,28 @@ async fn a_model_of_another_horizon_is_not_believed_and_the_next_one_is_not_held
     let said = days(&mut open(&mut Counters::default()), 85..90).await;
     let spoke = said.iter().find(|advisory| advisory.method == Method::Model).unwrap();
     assert_eq!((spoke.model.version.as_str(), spoke.horizon_hours), ("v2", 168.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenger_of_other_indicators_is_not_asked() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    taught(&fleet, folder.path()).await;
+    let key = Key {
+        tenant: "dev".parse().unwrap(),
+        profile: "washing_machine".parse().unwrap(),
+        fault_key: "drum_bearing/wear".parse().unwrap(),
+    };
+    Registry::new(folder.path()).stand(&key, "v1", Standing::Challenger, begin(), "a test").unwrap();
+    let mut fewer = (*profile()).clone();
+    fewer.indicators.retain(|indicator| indicator.metric != "vibration_mm_s");
+    let mut profiles = Profiles::default();
+    profiles.insert(fewer);
+    let (metrics, clock) = (Metrics::register(&mut Counters::default()), clock_at(begin()));
+    let settings = Settings::default();
+    let mut service = Service::open(fleet.tables(), Arc::new(profiles), folder.path(), clock, settings, metrics);
+    let run = service.score(begin().days() + 85, &HashSet::new()).await.unwrap();
+    assert!(run.devices > 0 && run.shadow.is_empty(), "trends speak, and nobody beside them");
 }
 
 #[tokio::test(flavor = "multi_thread")]
