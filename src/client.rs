@@ -87,6 +87,14 @@ impl Client {
         answer.text().await.with_context(|| format!("read the answer of {path}"))
     }
 
+    /// A number that the server counts, by its name in `/metrics`; without labels.
+    pub async fn counted(&self, name: &str) -> anyhow::Result<u64> {
+        let metrics = self.text("/metrics").await?;
+        let count = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let count = count.with_context(|| format!("/metrics has no {name}"))?;
+        count.trim().parse().with_context(|| format!("{name} {count}"))
+    }
+
     /// POST of a JSON document.
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.json(Method::POST, path, Some(body)).await

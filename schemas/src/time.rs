@@ -13,7 +13,10 @@
 use std::{
     fmt,
     str::FromStr,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -209,19 +212,24 @@ impl Clock for SystemClock {
     }
 }
 
-/// Starts at `origin` when made and runs `speed` times as fast as the machine's clock.
+/// Shows `origin` until it is started, then runs `speed` times as fast as the machine's clock.
 #[derive(Debug, Clone)]
 pub struct ScaledClock {
     origin: Instant,
     speed: f64,
-    started: std::time::Instant,
+    started: OnceLock<std::time::Instant>,
 }
 
 impl ScaledClock {
     /// `speed` is device seconds per second of the machine.
-    #[allow(clippy::disallowed_methods, reason = "a clock reads the machine's clock")]
     pub fn new(origin: Instant, speed: f64) -> Self {
-        Self { origin, speed, started: std::time::Instant::now() }
+        Self { origin, speed, started: OnceLock::new() }
+    }
+
+    /// From here on it goes; again changes nothing.
+    #[allow(clippy::disallowed_methods, reason = "a clock reads the machine's clock")]
+    pub fn start(&self) {
+        self.started.get_or_init(std::time::Instant::now);
     }
 
     /// Device seconds per second of the machine.
@@ -229,7 +237,7 @@ impl ScaledClock {
         self.speed
     }
 
-    /// How long to wait, on the machine, until this clock shows `at`.
+    /// How long to wait, on the machine, until this clock shows `at`, from its start where it stands.
     pub fn until(&self, at: Instant) -> Duration {
         Duration::from_secs_f64(at.since(self.now()).as_secs_f64() / self.speed)
     }
@@ -237,7 +245,8 @@ impl ScaledClock {
 
 impl Clock for ScaledClock {
     fn now(&self) -> Instant {
-        self.origin.plus(self.started.elapsed().mul_f64(self.speed))
+        let passed = self.started.get().map_or(Duration::ZERO, std::time::Instant::elapsed);
+        self.origin.plus(passed.mul_f64(self.speed))
     }
     fn kind(&self) -> ClockKind {
         ClockKind::Scaled

@@ -96,6 +96,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 /// Offered slots are held this long in device time: fifteen minutes would pass before a program can answer.
 const SLOT_HOLD: Duration = Duration::from_secs(4 * 86_400);
 
+/// How often it is looked whether the first midnight was scored, and for how long.
+const FIRST_MIDNIGHT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(600));
+
 /// Plays the demo.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     anyhow::ensure!(
@@ -126,8 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let token = server.secrets().admin_token()?;
     say(&options, mqtt, http, &server);
 
-    let begin = clock.now();
-    let until = options.span.map(|span| begin.plus(span.mul_f64(options.speed)));
+    let until = options.span.map(|span| now.plus(span.mul_f64(options.speed)));
     let url = format!("http://{http}");
     let client = Client::new(&url, &token)?;
     let fleet: Vec<Shared> = fleet.into_iter().map(|appliance| Arc::new(Mutex::new(appliance))).collect();
@@ -140,6 +142,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let technicians = Technicians::new(Client::new(&url, secret)?, clock.clone(), &fleet);
     let mut technicians_task = tokio::spawn(technicians.work(technicians_stop.clone()));
 
+    first_midnight(&client, &mut server).await?;
+    clock.start();
+    let begin = now;
     let sent = Arc::new(Sent::default());
     let network = Network {
         broker: Broker {
@@ -250,6 +255,22 @@ async fn teach(settings: &Settings, now: Instant) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Waits, while the clock stands, until the midnight before it was scored. The fleet has a past, through which its server would
+/// have run: it would have scored that midnight within seconds, and a second is a third of a day here.
+async fn first_midnight(client: &Client, server: &mut Server) -> anyhow::Result<()> {
+    let scored = async {
+        while client.counted("forewarn_prognosis_run_duration_seconds_count").await? == 0 {
+            tokio::time::sleep(FIRST_MIDNIGHT.0).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        scored = tokio::time::timeout(FIRST_MIDNIGHT.1, scored) => scored.context("score the first midnight")?,
+        error = server.failed() => Err(error),
+        signal = crate::cli::stop_signal() => signal.and_then(|()| anyhow::bail!("interrupted before the fleet began")),
+    }
 }
 
 fn say(options: &Options, mqtt: SocketAddr, http: SocketAddr, server: &Server) {

@@ -154,7 +154,10 @@ pub(super) async fn start(settings: Settings, clock: Arc<dyn Clock>) -> anyhow::
                 && let Some(tables) = &tables
             {
                 let metrics = analytics::prognosis::Metrics::register(&mut registry);
-                let engine = analytics::prognosis::engine(tables.clone(), clock.clone())?;
+                // Made by a thread that gives way, its threads do too.
+                let (of_tables, of_clock) = (tables.clone(), clock.clone());
+                let engine = background.spawn_blocking(move || analytics::prognosis::engine(of_tables, of_clock));
+                let engine = engine.await.context("start the queries of prognosis")??;
                 for tenant in tenants(&db, settings.dev).await? {
                     let service = analytics::prognosis::service::Service::open(
                         analytics::prognosis::store::Tables::new(engine.clone(), tenant),

@@ -12,8 +12,9 @@ use schemas::{
 };
 
 use super::{
+    in_force::InForce,
     prior::Way,
-    score::{self, Finding, InForce},
+    score::{self, Finding},
 };
 
 /// The version that speaks where no model does.

@@ -95,8 +95,7 @@ impl Memory {
                 return None;
             }
             let said = if decision == Decision::Auto { decision } else { Decision::Watch };
-            let episode = Episode { said, since: landmark, scored: landmark, quiet: 0 };
-            self.episodes.entry(device.to_owned()).or_default().insert(fault_key.to_string(), episode);
+            self.begin(device, fault_key, said, landmark);
             return (said == decision).then_some(Word { decision, first: true });
         };
         let in_a_row = (1..=IN_A_ROW).contains(&(landmark - episode.scored));
@@ -124,6 +123,30 @@ impl Memory {
         None
     }
 
+    /// Takes note of a probability at a landmark that is over: nobody is told, but what is so at the next one too is in a row.
+    pub fn see(
+        &mut self,
+        device: &str,
+        fault_key: &FaultKey,
+        probability: f64,
+        costs: &Costs,
+        landmark: i32,
+        renewed: i32,
+    ) {
+        let decision = costs.decide(probability);
+        let known = self.episodes.get_mut(device).and_then(|faults| faults.get_mut(fault_key.as_str()));
+        match known.filter(|episode| episode.since >= renewed) {
+            Some(episode) if episode.said != Decision::Watch => {}
+            Some(episode) if decision != Decision::Watch => episode.scored = landmark,
+            _ => {
+                self.end(device, fault_key);
+                if decision != Decision::Watch {
+                    self.begin(device, fault_key, Decision::Watch, landmark);
+                }
+            }
+        }
+    }
+
     /// Forgets devices that are gone.
     pub fn forget(&mut self, landmark: i32) {
         for faults in self.episodes.values_mut() {
@@ -141,6 +164,11 @@ impl Memory {
     /// Whether nothing is developing.
     pub fn is_empty(&self) -> bool {
         self.episodes.is_empty()
+    }
+
+    fn begin(&mut self, device: &str, fault_key: &FaultKey, said: Decision, landmark: i32) {
+        let episode = Episode { said, since: landmark, scored: landmark, quiet: 0 };
+        self.episodes.entry(device.to_owned()).or_default().insert(fault_key.to_string(), episode);
     }
 
     fn end(&mut self, device: &str, fault_key: &FaultKey) {
@@ -197,6 +225,36 @@ mod tests {
         ] {
             assert_eq!(at(&days), (said, developing), "{days:?}");
         }
+    }
+
+    #[test]
+    fn what_nobody_was_told_of_is_a_first_sight_and_no_word() {
+        let key = "drum_bearing/wear".parse().unwrap();
+        let (assist, auto) = (Some(Decision::Assist), Some(Decision::Auto));
+        // Landmarks heard before, the probability seen at landmark 5, the one heard at landmark 6.
+        for (before, seen, then, said) in [
+            (&[][..], 0.36, 0.36, assist),
+            (&[], 0.60, 0.36, assist),
+            (&[], 0.36, 0.60, auto),
+            (&[], 0.30, 0.36, None),
+            (&[(3, 0.36)], 0.36, 0.36, assist),
+            (&[(2, 0.36)], 0.30, 0.36, None),
+            (&[(2, 0.36), (3, 0.36)], 0.60, 0.60, auto),
+            (&[(2, 0.60)], 0.01, 0.60, None),
+        ] {
+            let mut memory = Memory::default();
+            for (landmark, probability) in before {
+                memory.hear("wm-1", &key, *probability, &COSTS, *landmark, -1);
+            }
+            let spoken_of = memory.len();
+            memory.see("wm-1", &key, seen, &COSTS, 5, -1);
+            assert_eq!(memory.len(), spoken_of, "seeing is not speaking");
+            let word = memory.hear("wm-1", &key, then, &COSTS, 6, -1);
+            assert_eq!(word.map(|word| word.decision), said, "{before:?} {seen} {then}");
+        }
+        let mut memory = Memory::default();
+        memory.see("wm-1", &key, 0.36, &COSTS, 5, -1);
+        assert_eq!(memory.hear("wm-1", &key, 0.36, &COSTS, 6, 6), None, "it was repaired in between");
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! | [`prior`] | what can be said without a model | pure |
 //! | [`memory`] | what was said already: one developing fault, one advisory per escalation | pure |
 //! | [`score`] | a block of devices at a landmark | pure |
+//! | [`in_force`] | what speaks for each component, and whether it is believed | |
 //! | [`advisory`] | a finding in words | pure |
 //! | [`service`] | the task in the server | |
 //! | [`backtest`] | history replayed, month by month | |
@@ -37,6 +38,7 @@ pub mod drift;
 pub mod feature;
 pub mod frame;
 pub mod history;
+pub mod in_force;
 pub mod label;
 pub mod memory;
 mod metrics;
@@ -149,14 +151,17 @@ const QUERY_ROWS: usize = 1 << 32;
 /// Memory for sorting and grouping of one query.
 const QUERY_MEMORY: usize = 512 << 20;
 
-/// An engine for batch jobs over the same tables, apart from the analysts' one: one query at a time, on one thread.
+/// Threads of the batch jobs' queries, and how many run at once: with one a midnight waits for it, and the other core rests.
+const QUERY_THREADS: usize = 2;
+
+/// An engine for batch jobs over the same tables, apart from the analysts' one. Its threads have the caller's priority.
 pub fn engine(tables: Arc<dyn TableSource>, clock: Arc<dyn Clock>) -> Result<Arc<dyn SqlEngine>, PrognosisError> {
     let settings = query::Settings {
         memory_bytes: QUERY_MEMORY,
         max_rows: QUERY_ROWS,
         timeout: QUERY_TIMEOUT,
-        concurrent: 1,
-        threads: 1,
+        concurrent: QUERY_THREADS,
+        threads: QUERY_THREADS,
         // The same digits each time, whatever rollups there are.
         rollups: false,
     };

@@ -3,10 +3,7 @@
 //! In: devices' days, what was told of them, what is in force. Out: findings. Promise: one finding per device and
 //! component that has something to say; a component that stands broken has none. Never: a decision.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use foresight::{
     boost::{BoostError, Matrix},
@@ -19,28 +16,15 @@ use schemas::{advisory::Method, profile::Profile};
 use super::{
     feature::Features,
     history::{self, Target},
+    in_force::InForce,
     label::Past,
-    model::{Card, Model},
-    prior::{self, Found, Way},
+    prior::{self, Way},
 };
 
 /// Reasons kept with a finding.
 const REASONS: usize = 5;
 /// Findings below it are not explained: nothing will be said of them, and explaining costs as much as scoring.
 const WORTH_EXPLAINING: f64 = 0.05;
-
-/// What speaks for one component.
-#[derive(Debug, Clone)]
-pub struct InForce {
-    /// Of what.
-    pub target: Target,
-    /// The model in force; none where there is none that can be believed, and then the trend speaks.
-    pub champion: Option<Arc<(Model, Card)>>,
-    /// Scored beside it, never acted upon.
-    pub challenger: Option<Arc<(Model, Card)>>,
-    /// What visits found of it in the fleet.
-    pub found: Found,
-}
 
 /// What is expected of one component of one device.
 #[derive(Debug, Clone)]

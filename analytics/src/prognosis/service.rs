@@ -3,9 +3,8 @@
 //! In: tables, models, the clock; where the desk's alarms wait for a word. Out: advisories to the service desk and the log, there
 //! whatever is found; what models speak for; new versions where training is due.
 //! Promise: an advisory has the same id however often its midnight is scored, and what was said is on disk before the
-//! next midnight, and what the desk did not take is said again; a model that is missing, damaged, of another profile or of another population is not believed: the
-//! trend speaks, and log and metrics say so. Never: a device's readings from after the midnight; work on a thread of
-//! ingest.
+//! next midnight, and what the desk did not take is said again; what is known of one kind of device is told before the next
+//! one is looked at. Never: a device's readings from after the midnight; work on a thread of ingest.
 //!
 //! Memory: one block of devices ([`Settings::block_devices`]), the models in force, the faults that were spoken of.
 //!
@@ -19,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use foresight::daily;
+use foresight::{boost::BoostError, daily};
 use schemas::{
     advisory::{Advisory, Decision, Method},
     door::{Append, Awaited, DoorError, Frame, ServiceDesk, SpokenFor},
@@ -35,18 +34,15 @@ use tracing::{debug, error, info, warn};
 use super::{
     PrognosisError, Settings,
     advisory::{self, Occasion},
-    drift::{self, Drift},
+    drift::Drift,
     feature::Features,
     frame::Known,
-    history::{self, Target},
+    in_force::{InForce, Models},
     label::Past,
     memory::Memory,
     metrics::Metrics,
-    model::{Card, Model},
-    prior::Found,
-    registry::{self, Key, Registry},
-    rows,
-    score::{self, InForce},
+    registry::{self, Registry},
+    rows, score,
     store::{Range, Reports, Tables},
     train,
 };
@@ -75,16 +71,12 @@ struct State {
 pub struct Service {
     tables: Tables,
     profiles: Arc<Profiles>,
-    registry: Registry,
+    models: Models,
     clock: Arc<dyn Clock>,
     settings: Settings,
     metrics: Metrics,
     path: PathBuf,
     state: State,
-    /// Versions in memory, by name and version.
-    models: HashMap<(Key, String), Arc<(Model, Card)>>,
-    /// Of the last run: models that other populations are scored with.
-    drifted: HashSet<Key>,
 }
 
 /// What one run did.
@@ -98,6 +90,15 @@ pub struct Run {
     pub shadow: Vec<Advisory>,
     /// Profiles and components for which a model spoke.
     pub spoken_for: Vec<(ProfileName, String)>,
+}
+
+impl Run {
+    fn add(&mut self, part: Self) {
+        self.devices += part.devices;
+        self.advisories.extend(part.advisories);
+        self.shadow.extend(part.shadow);
+        self.spoken_for.extend(part.spoken_for);
+    }
 }
 
 impl Service {
@@ -119,9 +120,8 @@ impl Service {
             }
             Err(_) => State::default(),
         };
-        let registry = Registry::new(data);
-        let (models, drifted) = Default::default();
-        Self { tables, profiles, registry, clock, settings, metrics, path, state, models, drifted }
+        let models = Models::new(tables.tenant().clone(), Registry::new(data), metrics.clone());
+        Self { tables, profiles, models, clock, settings, metrics, path, state }
     }
 
     fn known(&self) -> Known {
@@ -195,8 +195,16 @@ impl Service {
         // A replay's alarms are over before anybody could speak of them: they wait for nobody.
         let replayed = self.clock.kind() == ClockKind::Event;
         let awaited = if replayed { Vec::new() } else { desk.awaited(self.tables.tenant()).await? };
-        let run = self.score(landmark, &awaited.into_iter().collect()).await?;
-        self.hand_over(&run, desk, log).await?;
+        let awaited = awaited.into_iter().collect();
+        let reports = self.reports(landmark).await?;
+        let mut run = Run::default();
+        for profile in self.profiles.clone().iter() {
+            let part = self.score_profile(profile, landmark, &reports, &awaited).await?;
+            // What is known of one kind of device does not wait for the others.
+            self.hand_over(&part, desk, log).await?;
+            run.add(part);
+        }
+        self.scored_all(landmark);
         let at = self.clock.now();
         let components = if replayed { Vec::new() } else { run.spoken_for.clone() };
         let tenant = self.tables.tenant().clone();
@@ -212,16 +220,23 @@ impl Service {
     /// Scores what is new at a midnight; changes only what was said. Where a model's word is awaited it is said whatever it
     /// is, and whether it was said before or not.
     pub async fn score(&mut self, landmark: i32, awaited: &HashSet<Awaited>) -> Result<Run, PrognosisError> {
+        let reports = self.reports(landmark).await?;
         let mut run = Run::default();
-        let profiles: Vec<Arc<Profile>> = self.profiles.iter().cloned().collect();
-        let midnight = Instant::from_micros(daily::landmark_micros(landmark));
-        let reports = self.tables.reports(None, midnight).await?;
-        for profile in profiles {
-            self.score_profile(&profile, landmark, &reports, awaited, &mut run).await?;
+        for profile in self.profiles.clone().iter() {
+            run.add(self.score_profile(profile, landmark, &reports, awaited).await?);
         }
+        self.scored_all(landmark);
+        Ok(run)
+    }
+
+    /// What was told of components by a midnight.
+    async fn reports(&self, landmark: i32) -> Result<Reports, PrognosisError> {
+        self.tables.reports(None, Instant::from_micros(daily::landmark_micros(landmark))).await
+    }
+
+    fn scored_all(&mut self, landmark: i32) {
         self.state.memory.forget(landmark);
         self.metrics.developing.set(i64::try_from(self.state.memory.len()).unwrap_or(i64::MAX));
-        Ok(run)
     }
 
     async fn score_profile(
@@ -230,12 +245,15 @@ impl Service {
         landmark: i32,
         reports: &Reports,
         awaited: &HashSet<Awaited>,
-        run: &mut Run,
-    ) -> Result<(), PrognosisError> {
-        let newest = Range::days(landmark - LONGEST_DAYS as i32, landmark);
+    ) -> Result<Run, PrognosisError> {
+        let mut run = Run::default();
+        // Of the first midnight, and of one after others that were passed over, the one before is looked at too: what was so
+        // at both is told now and not a day later.
+        let before = self.state.landmark.is_none_or(|scored| landmark - scored > 1).then_some(landmark - 1);
+        let newest = Range::days(before.unwrap_or(landmark) - LONGEST_DAYS as i32, landmark);
         let devices = self.tables.devices(profile, &newest, self.state.began).await?;
         if devices.is_empty() {
-            return Ok(());
+            return Ok(run);
         }
         let features = Arc::new(Features::of(profile));
         let (told, keys, found) = reports.told(profile)?;
@@ -243,7 +261,7 @@ impl Service {
             .into_iter()
             .map(|(device, told)| (device, told.into_iter().map(|(it, told)| (it, Past::new(told))).collect()))
             .collect();
-        let in_force = Arc::new(self.in_force(profile, &features, &keys, &found));
+        let in_force = Arc::new(self.models.in_force(profile, &features, &keys, &found));
         let speaking = in_force.iter().filter(|of| of.champion.is_some());
         run.spoken_for.extend(speaking.map(|of| (profile.name.clone(), of.target.component.clone())));
         let pasts = Arc::new(pasts);
@@ -260,17 +278,37 @@ impl Service {
             let (profile_of, features_of, pasts, in_force_of) =
                 (profile.clone(), features.clone(), pasts.clone(), in_force.clone());
             let scoring = tokio::task::spawn_blocking(move || {
-                score::block(&profile_of, &features_of, &days, &pasts, &in_force_of, landmark)
+                let at = |landmark| score::block(&profile_of, &features_of, &days, &pasts, &in_force_of, landmark);
+                Ok::<_, BoostError>((before.map(at).transpose()?, at(landmark)?))
             });
-            let scored = scoring.await.map_err(PrognosisError::Interrupted)??;
+            let (seen, scored) = scoring.await.map_err(PrognosisError::Interrupted)??;
             for (looked_at, in_force) in looked_at.iter_mut().zip(in_force.iter()) {
                 let drift = in_force.champion.as_ref().and_then(|model| model.1.reference.drift(&scored.matrix));
                 *looked_at = drift.or(looked_at.take());
             }
-            self.say(profile, &in_force, &scored.findings, landmark, awaited, run);
+            if let (Some(seen), Some(before)) = (seen, before) {
+                self.see(profile, &in_force, &seen.findings, before);
+            }
+            self.say(profile, &in_force, &scored.findings, landmark, awaited, &mut run);
         }
-        self.look_at_drift(profile, &in_force, looked_at);
-        Ok(())
+        self.models.look_at_drift(profile, &in_force, looked_at);
+        Ok(run)
+    }
+
+    /// Takes note of a midnight's findings of which nothing is said.
+    fn see(&mut self, profile: &Profile, in_force: &[InForce], findings: &[score::Finding], landmark: i32) {
+        for finding in findings.iter().filter(|finding| !finding.shadow) {
+            let target = &in_force[finding.place].target;
+            let Some(component) = profile.component(&target.component) else { continue };
+            self.state.memory.see(
+                &finding.device,
+                &target.fault_key,
+                finding.probability,
+                &component.costs,
+                landmark,
+                finding.renewed,
+            );
+        }
     }
 
     /// Decides what is said of a block's findings.
@@ -326,108 +364,13 @@ impl Service {
         }
     }
 
-    /// Which model speaks for each component that can be spoken of.
-    fn in_force(
-        &mut self,
-        profile: &Profile,
-        features: &Features,
-        keys: &super::store::KeyCounts,
-        found: &super::store::FoundByComponent,
-    ) -> Vec<InForce> {
-        let mut all = Vec::new();
-        for component in &profile.components {
-            let Some(fault_key) = history::fault_key(profile, &component.name, keys) else { continue };
-            let target = Target { component: component.name.clone(), fault_key, horizon: component.horizon };
-            let key = Key {
-                tenant: self.tables.tenant().clone(),
-                profile: profile.name.clone(),
-                fault_key: target.fault_key.clone(),
-            };
-            let register = self.registry.register(&key).unwrap_or_else(|error| {
-                warn!(error = &error as &dyn std::error::Error, "no model of {}: rules and trends speak", key.name());
-                self.metrics.fell_back(&key.name(), "damaged");
-                Default::default()
-            });
-            let champion = register.champion().and_then(|version| self.believed(&key, version, features, &target));
-            let challenger = register.challenger().and_then(|version| self.load(&key, version).ok());
-            let challenger = challenger.filter(|model| model.0.answers(features, target.horizon));
-            self.metrics.in_force(&key.name(), champion.as_ref().map(|model| model.1.version.as_str()));
-            let found = found.get(&component.name).map_or(Found::default(), |found| Found::by(found, i64::MAX));
-            all.push(InForce { target, champion, challenger, found });
-        }
-        all
-    }
-
-    /// A champion, unless there is a reason not to believe it.
-    fn believed(
-        &mut self,
-        key: &Key,
-        version: &str,
-        features: &Features,
-        target: &Target,
-    ) -> Option<Arc<(Model, Card)>> {
-        let (model, reason) = match self.load(key, version) {
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "{} {version} cannot be read", key.name());
-                (None, "damaged")
-            }
-            Ok(model) if !model.0.answers(features, target.horizon) => (None, "profile_changed"),
-            Ok(_) if self.drifted.contains(key) => (None, "drift"),
-            Ok(model) => (Some(model), ""),
-        };
-        if model.is_none() {
-            warn!("{} {version} is not believed ({reason}): rules and trends speak", key.name());
-            self.metrics.fell_back(&key.name(), reason);
-        }
-        model
-    }
-
-    fn load(&mut self, key: &Key, version: &str) -> Result<Arc<(Model, Card)>, registry::RegistryError> {
-        let name = (key.clone(), version.to_owned());
-        if let Some(model) = self.models.get(&name) {
-            return Ok(model.clone());
-        }
-        let model = Arc::new(self.registry.model(key, version)?);
-        // Champion and challenger of a key; older ones are not asked for again.
-        self.models.retain(|(other, _), _| other != key);
-        self.models.insert(name, model.clone());
-        Ok(model)
-    }
-
-    fn look_at_drift(&mut self, profile: &Profile, in_force: &[InForce], drifts: Vec<Option<Drift>>) {
-        for (of, drift) in in_force.iter().zip(drifts) {
-            let Some(drift) = drift else { continue };
-            let key = Key {
-                tenant: self.tables.tenant().clone(),
-                profile: profile.name.clone(),
-                fault_key: of.target.fault_key.clone(),
-            };
-            self.metrics.drifted(&key.name(), drift.share);
-            if drift.alarms() && self.drifted.insert(key.clone()) {
-                warn!(
-                    share = drift.share,
-                    "{} looks at another population than it learnt from; from the next midnight on rules and trends speak \
-                     until a new version is in force: {:?} (limit {})",
-                    key.name(),
-                    drift.most,
-                    drift::ALARM_SHARE
-                );
-            }
-        }
-    }
-
     async fn train(&mut self, now: Instant) -> Result<(), PrognosisError> {
         let profiles: Vec<Arc<Profile>> = self.profiles.iter().cloned().collect();
         for profile in profiles {
             let trained =
-                train::profile(&self.tables, &self.registry, &profile, self.known(), None, now, &self.settings);
+                train::profile(&self.tables, self.models.registry(), &profile, self.known(), None, now, &self.settings);
             for report in trained.await? {
-                if let Some(standing) = report.standing {
-                    self.metrics.trained(standing.as_str());
-                }
-                if report.standing == Some(registry::Standing::Champion) {
-                    self.drifted.retain(|key| key.fault_key != report.fault_key || key.profile != report.profile);
-                }
+                self.models.learnt(&report);
             }
         }
         Ok(())

@@ -23,6 +23,7 @@ use schemas::{
     profile::Profile,
     time::Instant,
 };
+use tracing::trace;
 
 use super::{PrognosisError, feature::Channel, label::Told};
 
@@ -159,7 +160,8 @@ impl Tables {
             "select profile, device_id, event_time, failure_time, fault_key, disposition, confirms_fault from outcome \
              where {of_outcomes}date <= {end}"
         );
-        Ok(Reports { faults: self.ask(&faults).await?, outcomes: self.ask(&outcomes).await?, until })
+        let (faults, outcomes) = tokio::try_join!(self.ask(&faults), self.ask(&outcomes))?;
+        Ok(Reports { faults, outcomes, until })
     }
 
     /// Alarms that rules raised, as they were recorded: device, component, when.
@@ -192,11 +194,13 @@ impl Tables {
 
     async fn ask(&self, sql: &str) -> Result<Vec<RecordBatch>, PrognosisError> {
         let failed = |source: SqlError| PrognosisError::Query { sql: sql.to_owned(), source };
+        let from = tokio::time::Instant::now();
         let mut answer = self.engine.query(&self.tenant, sql).await.map_err(failed)?;
         let mut batches = Vec::new();
         while let Some(batch) = answer.batches.next().await {
             batches.push(batch.map_err(failed)?);
         }
+        trace!(seconds = from.elapsed().as_secs_f64(), "asked: {sql}");
         Ok(batches)
     }
 }

@@ -153,7 +153,7 @@ impl Account {
             precision: whole.precision(),
             precision_by_rules: rules.precision(),
             advisories: expected.len() as u64,
-            midnights_passed_over: passed_over(client).await?,
+            midnights_passed_over: client.counted("forewarn_prognosis_landmarks_skipped_total").await?,
             calibration: None,
             calibration_of_advisories: score::calibration(&expected, planted, end),
             device_days: end.hours_since(begin) / 24.0,
@@ -181,14 +181,6 @@ impl Account {
         );
         self.labels.check()
     }
-}
-
-/// Midnights passed over, as the server counts them.
-async fn passed_over(client: &Client) -> anyhow::Result<u64> {
-    const NAME: &str = "forewarn_prognosis_landmarks_skipped_total ";
-    let metrics = client.text("/metrics").await?;
-    let count = metrics.lines().find_map(|line| line.strip_prefix(NAME)).context(NAME)?;
-    count.trim().parse().with_context(|| format!("{NAME}{count}"))
 }
 
 /// When each ticket was opened.

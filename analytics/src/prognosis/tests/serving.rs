@@ -13,18 +13,21 @@ use async_trait::async_trait;
 use foresight::daily;
 use prometheus_client::registry::Registry as Counters;
 use schemas::{
-    advisory::{Advisory, Decision, Method},
+    advisory::{Advisory, Costs, Decision, Method},
     alarm::Alarm,
     door::{Append, Awaited, DeviceSeen, DoorError, Frame, ServiceDesk, SpokenFor},
     id::{LogOffset, TenantId},
     profile::Profiles,
+    table::{self, TableName},
     time::{Clock, EventClock, Instant},
 };
 
 use super::{DAY, Fleet, begin, clock_at, profile};
 use crate::prognosis::{
     Metrics, Settings,
+    feature::Features,
     frame::Known,
+    in_force::Models,
     registry::{Key, Registry, Standing},
     service::Service,
     train,
@@ -53,9 +56,49 @@ async fn taught(fleet: &Fleet, data: &std::path::Path) -> Vec<train::Report> {
 async fn days(service: &mut Service, range: std::ops::Range<u32>) -> Vec<Advisory> {
     let mut said = Vec::new();
     for day in range {
-        said.extend(service.score(begin().days() + day as i32, &HashSet::new()).await.unwrap().advisories);
+        let landmark = begin().days() + day as i32;
+        said.extend(service.score(landmark, &HashSet::new()).await.unwrap().advisories);
+        service.scored(landmark, Instant::EPOCH);
     }
     said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_midnight_before_counts_though_nobody_scored_it() {
+    let fleet = Fleet::new(7, 80, 60);
+    let folder = tempfile::tempdir().unwrap();
+    let mut cheap = (*profile()).clone();
+    // No failure is worth going for without asking.
+    let costs = Costs { visit: 1.0, failure: 1.6, false_alarm: 0.5 };
+    cheap.components.iter_mut().for_each(|component| component.costs = costs);
+    let mut profiles = Profiles::default();
+    profiles.insert(cheap);
+    let profiles = Arc::new(profiles);
+    let new = || {
+        let (metrics, clock) = (Metrics::register(&mut Counters::default()), clock_at(begin()));
+        Service::open(fleet.tables(), profiles.clone(), folder.path(), clock, Settings::default(), metrics)
+    };
+    let asked = |said: &[Advisory]| -> BTreeSet<String> {
+        let asked = said.iter().filter(|it| it.decision == Decision::Assist);
+        asked.map(|it| it.device_id.to_string()).collect()
+    };
+    let (mut at_once, mut after_a_gap) = (BTreeSet::new(), BTreeSet::new());
+    for day in 30..45 {
+        // Who scores each midnight asks at the second of two.
+        let second = days(&mut new(), day - 1..day + 1).await;
+        let of_this = second.iter().filter(|it| it.event_time == begin().plus(DAY * day)).cloned();
+        let expected = asked(&of_this.collect::<Vec<_>>());
+        let first = asked(&days(&mut new(), day..day + 1).await);
+        assert!(expected.is_subset(&first), "day {day}: {first:?} of a first midnight, {expected:?} of a second");
+        at_once.extend(first);
+        let mut late = new();
+        let before = days(&mut late, day - 4..day - 3).await;
+        let said: BTreeSet<String> = before.iter().map(|it| it.device_id.to_string()).collect();
+        let gap = asked(&days(&mut late, day..day + 1).await);
+        assert!(expected.iter().all(|device| gap.contains(device) || said.contains(device)), "day {day}: {gap:?}");
+        after_a_gap.extend(gap);
+    }
+    assert!(at_once.len() >= 3 && after_a_gap.len() >= 3, "{at_once:?} {after_a_gap:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,4 +335,57 @@ async fn what_the_desk_did_not_take_is_said_again_and_a_replay_is_waited_for_by_
     replay.turn(&past, &past).await.unwrap();
     assert!(past.spoken_for.lock().unwrap().iter().all(|it| it.components.is_empty()));
     assert!(past.said.lock().unwrap().iter().all(|it| it.decision != Decision::Watch));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_one_kind_of_device_does_not_wait_for_the_next() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    taught(&fleet, folder.path()).await;
+    let mut other = (*profile()).clone();
+    other.name = "wringer".parse().unwrap();
+    let mut profiles = Profiles::default();
+    profiles.insert((*profile()).clone());
+    profiles.insert(other.clone());
+    let (metrics, clock) = (Metrics::register(&mut Counters::default()), clock_at(begin().plus(DAY * 86)));
+    fs::create_dir_all(folder.path().join("state")).unwrap();
+    let mut service =
+        Service::open(fleet.tables(), Arc::new(profiles), folder.path(), clock, Settings::default(), metrics);
+    let doors = Doors::default();
+    // There is no table of the second kind: the midnight fails there.
+    let error = service.turn(&doors, &doors).await.unwrap_err().to_string();
+    assert!(error.contains("telemetry_wringer"), "{error}");
+    let told = doors.said.lock().unwrap().clone();
+    assert!(told.iter().any(|it| it.decision == Decision::Auto), "{told:?}");
+    let table = (TableName::Telemetry(other.name.clone()), (table::telemetry(&other), Vec::new()));
+    fleet.hot.0.lock().unwrap().extend([table]);
+    service.turn(&doors, &doors).await.unwrap();
+    assert_eq!(doors.said.lock().unwrap()[told.len()..], told, "with the same ids");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn champion_and_challenger_are_read_once() {
+    let fleet = Fleet::new(7, 80, 100);
+    let folder = tempfile::tempdir().unwrap();
+    taught(&fleet, folder.path()).await;
+    let tenant: TenantId = "dev".parse().unwrap();
+    let fault_key = "drum_bearing/wear".parse().unwrap();
+    let key = Key { tenant: tenant.clone(), profile: profile().name.clone(), fault_key };
+    let registry = Registry::new(folder.path());
+    let (model, card) = registry.model(&key, "v1").unwrap();
+    let second = registry.add(&key, &model, card).unwrap();
+    registry.stand(&key, &second.version, Standing::Challenger, begin(), "a test").unwrap();
+    let mut models = Models::new(tenant, registry.clone(), Metrics::register(&mut Counters::default()));
+    let mut both = || {
+        let none = Default::default();
+        let all = models.in_force(&profile(), &Features::of(&profile()), &none, &Default::default());
+        let bearing = all.into_iter().find(|of| of.target.component == "drum_bearing").unwrap();
+        (bearing.champion, bearing.challenger)
+    };
+    let ((champion, challenger), again) = (both(), both());
+    let same = |one: Option<Arc<_>>, other: Option<Arc<_>>| Arc::ptr_eq(&one.unwrap(), &other.unwrap());
+    assert!(same(champion.clone(), again.0) && same(challenger, again.1), "from memory");
+    registry.stand(&key, &second.version, Standing::Candidate, begin(), "a test").unwrap();
+    let (still, none) = both();
+    assert!(same(champion, still) && none.is_none());
 }
