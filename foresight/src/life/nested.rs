@@ -24,6 +24,9 @@ pub const OUTER: usize = 10;
 /// A unit that is asked is at least this many rows old: younger ones are not met in the test parts, and say the cap.
 const YOUNGEST: usize = 30;
 
+/// Parts of life below the cap.
+const PARTS: usize = 5;
+
 /// One form of interval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trial {
@@ -37,8 +40,13 @@ pub struct Trial {
     pub above: f64,
     /// Standard error of `coverage`, from the spread between units.
     pub standard_error: f64,
+    /// Share of true lives that it holds where a fifth of the cap or less is left, two fifths, and so on; last where the cap or
+    /// more is.
+    pub coverage_by_life: Vec<f64>,
     /// Mean width in rows.
     pub mean_width: f64,
+    /// Width and ten times what lies outside, a mean over units (Gneiting and Raftery 2007, 6.2, for an 80 % interval): less is better.
+    pub interval_score: f64,
     /// Units asked.
     pub units: usize,
 }
@@ -69,7 +77,7 @@ pub fn trials(histories: &[History], settings: &Settings) -> Result<Vec<Trial>, 
     let folds: Vec<LeftOut> = (0..OUTER).map(|outer| left_out(histories, settings, outer)).collect::<Result<_, _>>()?;
     let forms = [Form::Rows, Form::Units];
     let about = forms.map(|form| {
-        tried(form.name().to_owned(), &folds, |LeftOut { held, asked }| {
+        tried(form.name().to_owned(), &folds, settings.cap, |LeftOut { held, asked }| {
             let held: Vec<Held> = held.iter().flatten().copied().collect();
             let interval = Interval::of(&held, settings.cap, form);
             asked.iter().map(|row| interval.around(row.said)).map(|it| (it.low, it.high)).collect()
@@ -77,7 +85,7 @@ pub fn trials(histories: &[History], settings: &Settings) -> Result<Vec<Trial>, 
     });
     let plus = forms.map(|form| {
         let name = format!("cv+ {}", form.name());
-        tried(name, &folds, |LeftOut { held, asked }| plus(held, asked, settings.cap, form))
+        tried(name, &folds, settings.cap, |LeftOut { held, asked }| plus(held, asked, settings.cap, form))
     });
     Ok(about.into_iter().chain(plus).collect())
 }
@@ -121,28 +129,31 @@ fn left_out(histories: &[History], settings: &Settings, outer: usize) -> Result<
     Ok(LeftOut { held: folds.into_iter().map(|(held, _)| held).collect(), asked })
 }
 
-fn tried(form: String, folds: &[LeftOut], ends: impl Fn(&LeftOut) -> Vec<(f64, f64)>) -> Trial {
-    let (mut shares, mut widths, mut lows, mut highs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+fn tried(form: String, folds: &[LeftOut], cap: f64, ends: impl Fn(&LeftOut) -> Vec<(f64, f64)>) -> Trial {
+    // Per unit: below, above, width, score; per part of life: rows, held.
+    let (mut units, mut parts): (Vec<[f64; 4]>, [[f64; 2]; PARTS + 1]) = Default::default();
     for fold in folds {
-        let mut units: BTreeMap<usize, [f64; 4]> = BTreeMap::new();
+        let mut of_unit: BTreeMap<usize, (f64, [f64; 4])> = BTreeMap::new();
         for (row, (low, high)) in fold.asked.iter().zip(ends(fold)) {
-            let unit = units.entry(row.unit).or_default();
-            unit[0] += 1.0;
-            unit[1] += f64::from(row.is < low);
-            unit[2] += f64::from(row.is > high);
-            unit[3] += high - low;
+            let (below, above) = ((low - row.is).max(0.0), (row.is - high).max(0.0));
+            let (rows, sums) = of_unit.entry(row.unit).or_default();
+            *rows += 1.0;
+            let of_row =
+                [f64::from(below > 0.0), f64::from(above > 0.0), high - low, high - low + 10.0 * (below + above)];
+            sums.iter_mut().zip(of_row).for_each(|(sum, of_row)| *sum += of_row);
+            let part = &mut parts[((row.is / cap * PARTS as f64) as usize).min(PARTS)];
+            part[0] += 1.0;
+            part[1] += f64::from(below == 0.0 && above == 0.0);
         }
-        for [rows, below, above, width] in units.into_values() {
-            shares.push(1.0 - (below + above) / rows);
-            lows.push(below / rows);
-            highs.push(above / rows);
-            widths.push(width / rows);
-        }
+        units.extend(of_unit.into_values().map(|(rows, sums)| sums.map(|sum| sum / rows)));
     }
-    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len().max(1) as f64;
-    let (coverage, units) = (mean(&shares), shares.len());
-    let spread = shares.iter().map(|share| (share - coverage).powi(2)).sum::<f64>() / (units.max(2) - 1) as f64;
-    let standard_error = (spread / units.max(1) as f64).sqrt();
-    let (below, above, mean_width) = (mean(&lows), mean(&highs), mean(&widths));
-    Trial { form, coverage, below, above, standard_error, mean_width, units }
+    let count = units.len();
+    let mean = |of: usize| units.iter().map(|unit| unit[of]).sum::<f64>() / count.max(1) as f64;
+    let (below, above) = (mean(0), mean(1));
+    let coverage = 1.0 - below - above;
+    let spread = units.iter().map(|unit| (1.0 - unit[0] - unit[1] - coverage).powi(2)).sum::<f64>();
+    let standard_error = (spread / (count.max(2) - 1) as f64 / count.max(1) as f64).sqrt();
+    let coverage_by_life = parts.iter().map(|[rows, held]| held / rows.max(1.0)).collect();
+    let (mean_width, interval_score) = (mean(2), mean(3));
+    Trial { form, coverage, below, above, standard_error, coverage_by_life, mean_width, interval_score, units: count }
 }

@@ -67,6 +67,7 @@ fn training_units_alone_tell_what_intervals_hold() {
     for trial in &trials {
         assert_eq!(trial.units, 40);
         assert!((trial.coverage + trial.below + trial.above - 1.0).abs() < 1e-9, "{trial:?}");
+        assert!(trial.interval_score >= trial.mean_width && trial.coverage_by_life.len() == 6, "{trial:?}");
         let error = (trial.coverage - 0.8).abs();
         assert!(error < 3.0 * trial.standard_error.max(0.02) + 0.02, "four in five, or a little more: {trial:?}");
     }
