@@ -88,8 +88,7 @@ impl Memory {
         renewed: i32,
     ) -> Option<Word> {
         let decision = costs.decide(probability);
-        let known = self.episodes.get_mut(device).and_then(|faults| faults.get_mut(fault_key.as_str()));
-        let Some(episode) = known.filter(|episode| episode.since >= renewed) else {
+        let Some(episode) = self.known(device, fault_key, renewed) else {
             self.end(device, fault_key);
             if decision == Decision::Watch {
                 return None;
@@ -134,8 +133,7 @@ impl Memory {
         renewed: i32,
     ) {
         let decision = costs.decide(probability);
-        let known = self.episodes.get_mut(device).and_then(|faults| faults.get_mut(fault_key.as_str()));
-        match known.filter(|episode| episode.since >= renewed) {
+        match self.known(device, fault_key, renewed) {
             Some(episode) if episode.said != Decision::Watch => {}
             Some(episode) if decision != Decision::Watch => episode.scored = landmark,
             _ => {
@@ -164,6 +162,12 @@ impl Memory {
     /// Whether nothing is developing.
     pub fn is_empty(&self) -> bool {
         self.episodes.is_empty()
+    }
+
+    /// The episode, unless a repair has ended it.
+    fn known(&mut self, device: &str, fault_key: &FaultKey, renewed: i32) -> Option<&mut Episode> {
+        let faults = self.episodes.get_mut(device)?;
+        faults.get_mut(fault_key.as_str()).filter(|episode| episode.since >= renewed)
     }
 
     fn begin(&mut self, device: &str, fault_key: &FaultKey, said: Decision, landmark: i32) {
