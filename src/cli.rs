@@ -129,6 +129,7 @@ struct CheckConfig {
 impl Cli {
     /// Carries the command out.
     pub fn run(self) -> anyhow::Result<()> {
+        crate::memory::purge_soon();
         if let Err(error) = crate::memory::small_pages() {
             // It only takes more memory then; logs are not there yet.
             eprintln!("warning: huge pages cannot be turned off: {error}");

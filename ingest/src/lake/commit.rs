@@ -138,7 +138,8 @@ impl Cut {
             if let Some(span) = merges {
                 rows = merge(&rows, span)?;
             }
-            let rows = sort(&rows)?;
+            // Each in the other's place: what is not sorted is not kept while files are made.
+            rows = sort(&rows)?;
             Ok((encode(&rows)?, fresh(&rows, &spans)?))
         };
         let (parts, rolled) = crate::work::spawn(work)

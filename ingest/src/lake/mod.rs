@@ -74,9 +74,9 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// A table is committed when it has this many hot rows.
     pub commit_rows: usize,
-    /// A table is committed when its hot rows take this much Arrow memory, and so much at a time, which sorting and
-    /// encoding need three times more. All tables together may take four times as much before the lake takes no more
-    /// chunks: with the defaults 128 MiB, and 96 MiB for the commit.
+    /// A table is committed when its hot rows take this much Arrow memory, and so much at a time, which sorting needs twice
+    /// more, and encoding once and its files. All tables together may take four times as much before the lake takes no more
+    /// chunks: with the defaults 128 MiB, and 64 MiB for the commit.
     pub commit_bytes: usize,
     /// Whether telemetry is summed up by minute, hour, day and altogether, by each span that holds at least six readings
     /// at the profile's cadence. Switched on after it was off, the rollups are made from the rows that are there when
