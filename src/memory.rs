@@ -14,8 +14,8 @@ use libmimalloc_sys::{mi_option_set_default, mi_option_t};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How long pages that were freed stay resident for whoever asks next. Of its own accord mimalloc waits ten times as long, in which a
-/// server under load frees some hundred megabytes (docs/benchmarks.md).
+/// How long pages that were freed stay resident for whoever asks next. Of its own accord mimalloc waits ten times as long, and a
+/// server under load peaks 50 to 120 MiB higher (docs/benchmarks.md).
 const PURGE_DELAY_MILLIS: c_long = 100;
 /// The option's place in mimalloc 3; the crate has no name for it.
 const PURGE_DELAY: mi_option_t = 15;
@@ -24,7 +24,8 @@ const PURGE_DELAY: mi_option_t = 15;
 /// (`MIMALLOC_PURGE_DELAY`).
 #[allow(unsafe_code, reason = "mimalloc's options have no safe function")]
 pub fn purge_soon() {
-    // SAFETY: the place is checked by the library; not thread-safe, and called before there is a second thread.
+    // SAFETY: the library checks the place, and sets one number. Not thread-safe: called before there is a second thread; in tests
+    // others only read it.
     unsafe { mi_option_set_default(PURGE_DELAY, PURGE_DELAY_MILLIS) }
 }
 

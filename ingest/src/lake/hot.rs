@@ -280,8 +280,8 @@ impl Shelf {
     }
 
     /// Takes the oldest hot rows for a commit, about `most` bytes of them, and tells where those begin that are left;
-    /// none where all were taken. They stay visible as hot until [`Shelf::cool`]. Sorting takes twice the rows' memory
-    /// more.
+    /// none where all were taken. They stay visible as hot until [`Shelf::cool`]. Sorting takes the rows'
+    /// memory twice more.
     pub(super) fn cut(&self, most: usize) -> (Vec<RecordBatch>, Option<LogOffset>) {
         let mut rows = self.rows();
         let mut bytes = 0;
