@@ -1,5 +1,6 @@
 //! Models as data: a fleet's past teaches a champion, which speaks; what a visit finds becomes a label.
 
+use schemas::time::Instant;
 use serde_json::{Value, json};
 
 use crate::process::{Server, forewarn, free_address, until};
@@ -57,7 +58,9 @@ async fn a_past_teaches_a_champion_that_speaks_and_a_visit_teaches_the_next() {
     let name = champion["name"].as_str().unwrap();
     let card = answer(&["model", "show", name, "--data", data, "--json"]);
     assert!(card["later"]["auroc"].as_f64().unwrap() > 0.7, "{card}");
-    assert!(card["until"].as_str().unwrap() < card["later"]["to"].as_str().unwrap(), "judged on later data: {card}");
+    let at = |value: &Value| value.as_str().unwrap().parse::<Instant>().unwrap();
+    assert!(at(&card["judged_from"]) <= at(&card["later"]["from"]), "judged on later data: {card}");
+    assert!(at(&card["later"]["to"]) < at(&card["until"]), "and then learnt from it: {card}");
 
     let before = told(data);
     let (mut server, outcome) = {

@@ -178,8 +178,8 @@ pub fn replay(
     Ok(replay)
 }
 
-/// What is said of a component in the landmarks of a month: as the server would, learn from the earlier part of what lies
-/// before it, be judged on the later one, and only then speak.
+/// What is said of a component in the landmarks of a month: as the server would, be judged on the later part of what lies
+/// before it, learn from all of it, and only then speak.
 fn speak(
     history: &History,
     target: &Target,
@@ -206,15 +206,17 @@ fn speak(
     Ok(Spoken { by_model: model.is_some(), said: working.into_iter().zip(said).collect(), judged })
 }
 
-/// The version that would be in force at a cut: learnt from the earlier part of what lies before it, judged on the rest.
+/// The version that would be in force at a cut: judged by what the earlier part of what lies before it tells of the rest,
+/// learnt from all of it.
 fn in_force(history: &History, target: &Target, cut: Instant, settings: &Settings) -> Option<Model> {
     let learnt = super::train::cut(history.begin, cut, target.horizon);
-    let (model, _) = Model::fit(history, target, learnt, cut, settings).ok()?;
+    let (judged, _) = Model::fit(history, target, learnt, cut, settings).ok()?;
     let rate = super::model::rate(history, target, learnt.micros());
     let later = daily::landmark_after(learnt.micros())..daily::landmark_after(cut.micros());
-    let figures = model.judge(history, target, later, rate, cut.micros()).ok()?;
+    let figures = judged.judge(history, target, later, rate, cut.micros()).ok()?;
     let verdict = super::promotion::judge(figures.as_ref(), None, settings);
-    (verdict.standing == super::registry::Standing::Champion).then_some(model)
+    let passed = verdict.standing == super::registry::Standing::Champion;
+    passed.then(|| Model::fit(history, target, cut, cut, settings).ok().map(|(model, _)| model)).flatten()
 }
 
 /// Components that can be spoken of.

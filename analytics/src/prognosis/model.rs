@@ -2,8 +2,8 @@
 //! was on later data (pure).
 //!
 //! In: a [`History`] and an instant. Out: a [`Model`] and its [`Card`], or the reason why there is none. Promise: nothing
-//! after the cut is learnt from: what followed is followed to the cut and no further; the card's figures are of landmarks
-//! after it, whose horizon is known. Never: a model from fewer failures than [`Settings::min_failures`].
+//! after the cut is learnt from: what followed is followed to the cut and no further; figures are of landmarks whose horizon
+//! is known. Never: a model from fewer failures than [`Settings::min_failures`].
 
 use std::time::Duration;
 
@@ -108,7 +108,10 @@ pub struct Card {
     pub left_out: Vec<String>,
     /// How margins become probabilities.
     pub calibration: String,
-    /// On later data.
+    /// Where what judged it begins; none in cards from before 2026-11-28, which were judged after [`Self::until`].
+    #[serde(default)]
+    pub judged_from: Option<Instant>,
+    /// On later data: what a model of the same settings, learnt to `judged_from` and no further, said of what followed.
     pub later: Option<Figures>,
     /// What the features were like when it was learnt, to tell drift.
     pub reference: drift::Reference,
@@ -195,6 +198,7 @@ impl Model {
             features,
             left_out,
             calibration: calibration.split(['(', ' ']).next().unwrap_or_default().to_lowercase(),
+            judged_from: None,
             later: None,
             reference: drift::Reference::of(&matrix),
             seed: settings.seed,

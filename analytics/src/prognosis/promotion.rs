@@ -1,8 +1,8 @@
 //! Which version is in force: the rule (pure).
 //!
 //! In: the figures of a new version and of the champion on the same later landmarks. Out: where the new one stands, and
-//! why. Promise: no version comes into force that was not better, on data after its cut, than what is in force: the
-//! champion, or where there is none, telling everybody the same rate.
+//! why. Promise: no version comes into force unless what its settings learnt to the cut was better, on data after the cut,
+//! than what is in force: the champion, or where there is none, telling everybody the same rate.
 
 use super::{Settings, model::Figures, registry::Standing};
 
@@ -74,6 +74,15 @@ pub fn judge(new: Option<&Figures>, champion: Option<&Figures>, settings: &Setti
     match brier < their_brier || precision > their_precision {
         true => Verdict { standing: Standing::Challenger, reason: figures },
         false => candidate(figures),
+    }
+}
+
+/// A version that would challenge while another one still waits for its word does not: training comes round sooner than a
+/// horizon is over, and each newcomer would begin the wait anew.
+pub fn after(verdict: Verdict, waits: Option<&str>) -> Verdict {
+    match (verdict.standing, waits) {
+        (Standing::Challenger, Some(waits)) => candidate(format!("{}; {waits} is in the shadow first", verdict.reason)),
+        _ => verdict,
     }
 }
 
@@ -151,6 +160,20 @@ mod tests {
         let verdict = judge(Some(&many), None, &Settings::default());
         assert_eq!(verdict.standing, Standing::Candidate);
         assert!(verdict.reason.contains("a shorter `horizon` of the component"), "{}", verdict.reason);
+    }
+
+    #[test]
+    fn one_challenger_at_a_time_until_it_has_its_word() {
+        let verdict = |standing| Verdict { standing, reason: "better".into() };
+        for (standing, waits, stands, said) in [
+            (Standing::Challenger, None, Standing::Challenger, "better"),
+            (Standing::Challenger, Some("v2"), Standing::Candidate, "better; v2 is in the shadow first"),
+            (Standing::Champion, Some("v2"), Standing::Champion, "better"),
+            (Standing::Candidate, Some("v2"), Standing::Candidate, "better"),
+        ] {
+            let told = after(verdict(standing), waits);
+            assert_eq!((told.standing, told.reason.as_str()), (stands, said));
+        }
     }
 
     #[test]

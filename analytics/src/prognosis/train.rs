@@ -2,8 +2,15 @@
 //!
 //! In: tables, a profile, an instant. Out: one report per component of which a failure was told: the version and where it
 //! stands, or why there is none. Promise: the same tables, instant, settings and seed give the same models; a version is
-//! learnt from the earlier part of the history and judged on the later part, which starts where learning ended. Never: a
-//! version in force that the rule of [`super::promotion`] did not put there.
+//! judged by what the same settings, learnt from the earlier part of the history, say of the later part, and then learnt
+//! from all of it. Never: a version in force that the rule of [`super::promotion`] did not put there; a champion judged on
+//! what it was learnt from.
+//!
+//! ```text
+//! begin                        cut          end
+//!   |----- teaches the judge's ----|-- judges --|
+//!   |------------- teaches the version ---------|
+//! ```
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +27,7 @@ use super::{
     PrognosisError, Settings,
     frame::Known,
     history::{History, Target},
-    model::{self, Card, Figures, Model},
+    model::{self, Card, Figures, Model, NoModel},
     promotion,
     registry::{Key, Registry, Standing},
     store::Tables,
@@ -50,7 +57,7 @@ pub struct Report {
     pub reason: String,
     /// Failures that were told, in the whole history.
     pub told_failures: u64,
-    /// Of these, those learnt from.
+    /// Of these, those learnt from: all of them, where there is a version.
     pub failures: u64,
     /// Landmarks learnt from.
     pub rows: u64,
@@ -62,7 +69,7 @@ pub struct Report {
 
 /// Where a history from `begin` to `end` is cut into what teaches and what judges. A component that is looked at far ahead
 /// is judged on more of it: what follows after the last landmarks is not known yet.
-pub fn cut(begin: Instant, end: Instant, horizon: Duration) -> Instant {
+pub(super) fn cut(begin: Instant, end: Instant, horizon: Duration) -> Instant {
     let span = end.since(begin);
     let judging = span.mul_f64(1.0 - LEARN_SHARE).max(horizon.mul_f64(JUDGING_HORIZONS));
     let learning = span.saturating_sub(judging).max(span.mul_f64(LEAST_SHARE));
@@ -110,8 +117,13 @@ fn one(
     made: Instant,
     settings: &Settings,
 ) -> Result<Report, PrognosisError> {
-    let (cut, end) = (cut(history.begin, history.end, target.horizon), history.end.micros());
-    confirm(history, target, registry, key, made, settings)?;
+    let end = history.end.micros();
+    let waits = confirm(history, target, registry, key, made, settings)?;
+    let cut = cut(history.begin, history.end, target.horizon);
+    distrust(history, target, registry, key, cut, made)?;
+    let champion = champion(history, target, registry, key)?;
+    // What the champion was learnt from cannot judge it; where too little came after that, nothing is better than it yet.
+    let cut = champion.as_ref().map_or(cut, |(_, card)| cut.max(card.until));
     let mut report = Report {
         profile: key.profile.clone(),
         fault_key: key.fault_key.clone(),
@@ -124,7 +136,7 @@ fn one(
         later: None,
         champion_later: None,
     };
-    let (model, mut card) = match Model::fit(history, target, cut, made, settings) {
+    let (judged, model, mut card) = match twice(history, target, cut, made, settings) {
         Ok(fitted) => fitted,
         Err(none) => {
             report.reason = whole_text(&none);
@@ -133,21 +145,35 @@ fn one(
     };
     let later = daily::landmark_after(cut.micros())..i32::MAX;
     let rate = model::rate(history, target, cut.micros());
-    card.later = model.judge(history, target, later.clone(), rate, end)?;
-    distrust(history, target, registry, key, later.clone(), made)?;
-    let champion = champion(history, target, registry, key)?;
+    card.later = judged.judge(history, target, later.clone(), rate, end)?;
     let theirs = champion.map(|(champion, _)| champion.judge(history, target, later, rate, end)).transpose();
     // A champion whose features or horizon the profile no longer has cannot be compared: the new one stands for itself.
     let theirs = theirs.ok().flatten().flatten();
-    let promotion::Verdict { standing, reason } = promotion::judge(card.later.as_ref(), theirs.as_ref(), settings);
+    let verdict = promotion::judge(card.later.as_ref(), theirs.as_ref(), settings);
+    let promotion::Verdict { standing, reason } = promotion::after(verdict, waits.as_deref());
     let card = registry.add(key, &model, card)?;
     registry.stand(key, &card.version, standing, made, &reason)?;
-    info!(model = key.name(), version = card.version, standing = standing.as_str(), "trained: {reason}");
+    let (name, version, stands) = (key.name(), &card.version, standing.as_str());
+    info!(model = name, version, standing = stands, judged_from = %cut, until = %card.until, "trained: {reason}");
     report.fill(card, standing, reason, theirs);
     Ok(report)
 }
 
-/// The challenger comes into force, or leaves, by what followed after it was made.
+/// What is judged after `cut`, and what comes into force if that passes: the same settings, learnt from everything.
+fn twice(
+    history: &History,
+    target: &Target,
+    cut: Instant,
+    made: Instant,
+    settings: &Settings,
+) -> Result<(Model, Model, Card), NoModel> {
+    let (judged, _) = Model::fit(history, target, cut, made, settings)?;
+    let (model, card) = Model::fit(history, target, history.end, made, settings)?;
+    Ok((judged, model, Card { judged_from: Some(cut), ..card }))
+}
+
+/// The challenger comes into force, or leaves, by what followed after both it and the champion were learnt. Tells which one
+/// still waits for enough of that.
 fn confirm(
     history: &History,
     target: &Target,
@@ -155,37 +181,42 @@ fn confirm(
     key: &Key,
     now: Instant,
     settings: &Settings,
-) -> Result<(), PrognosisError> {
+) -> Result<Option<String>, PrognosisError> {
     let register = registry.register(key)?;
-    let (Some(version), Some((champion, _))) = (register.challenger(), champion(history, target, registry, key)?)
+    let (Some(version), Some((champion, of))) = (register.challenger(), champion(history, target, registry, key)?)
     else {
-        return Ok(());
+        return Ok(None);
     };
-    let Ok((challenger, card)) = registry.model(key, version) else { return Ok(()) };
+    let Ok((challenger, card)) = registry.model(key, version) else { return Ok(None) };
     if !challenger.answers(&history.features, target.horizon) {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(seen) = card.later.as_ref().map(|later| later.to) else { return Ok(()) };
+    // Cards from before 2026-11-28 were judged on landmarks after `until`; those cannot judge again.
+    let seen = card.until.max(of.until).max(card.later.as_ref().map_or(card.until, |later| later.to));
     let new = daily::landmark_after(seen.micros() + 1)..i32::MAX;
     let (rate, end) = (model::rate(history, target, card.until.micros()), history.end.micros());
     let mine = challenger.judge(history, target, new.clone(), rate, end)?;
-    let (Some(mine), Some(theirs)) = (mine, champion.judge(history, target, new, rate, end)?) else { return Ok(()) };
+    let (Some(mine), Some(theirs)) = (mine, champion.judge(history, target, new, rate, end)?) else {
+        return Ok(Some(version.to_owned()));
+    };
     if let Some(promotion::Verdict { standing, reason }) = promotion::confirm(&mine, &theirs, settings) {
         registry.stand(key, version, standing, now, &reason)?;
     }
-    Ok(())
+    Ok((mine.failures < settings.min_later_failures).then(|| version.to_owned()))
 }
 
-/// A champion whose probabilities do not come true any more leaves; without another one trends speak.
+/// A champion whose probabilities do not come true after `cut`, and after what it was learnt from, leaves; without another
+/// one trends speak.
 fn distrust(
     history: &History,
     target: &Target,
     registry: &Registry,
     key: &Key,
-    later: std::ops::Range<i32>,
+    cut: Instant,
     now: Instant,
 ) -> Result<(), PrognosisError> {
     let Some((champion, card)) = champion(history, target, registry, key)? else { return Ok(()) };
+    let later = daily::landmark_after(cut.max(card.until).micros())..i32::MAX;
     let Ok(judged) = model::calibrated(&champion, history, target, later, history.end.micros()) else { return Ok(()) };
     if judged.verdict == Verdict::Drifted {
         let reason = format!(

@@ -1,8 +1,8 @@
 //! Every probability of the scored device-days, acted upon or not, held against what was planted.
 //!
-//! In: the demo's tables after its end, its models, the truth. Out: [`Calibrations`]. Promise: said by the versions that
-//! spoke in the demo, of the midnights from the cut that they learnt to, with what was known at each. Never: an advisory's
-//! word only; those are the loudest.
+//! In: the demo's tables after its end, its models, the truth. Out: [`Calibrations`]. Promise: said by the versions in force
+//! at the end, of the live midnights after all that they were learnt from, with what was known at each. Never: an
+//! advisory's word only; those are the loudest.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,6 @@ use analytics::prognosis::{
     history::History,
     registry::Registry,
     said::{self, Said},
-    train,
 };
 use anyhow::Context;
 use foresight::daily;
@@ -30,13 +29,11 @@ use crate::{
 pub(super) struct Calibrations {
     /// Of the midnights of the live part.
     live: Calibration,
-    /// Of all midnights after those that the models learnt from: the later part of the history, and the live part.
-    later: Calibration,
-    /// Of the latter those that a model said.
+    /// Of these, those that a model said.
     by_models: Calibration,
-    /// Of the latter those that a trend said, where there was no model.
+    /// Of these, those that a trend said, where there was no model.
     by_trends: Calibration,
-    /// The later ones by profile and component.
+    /// By profile and component.
     components: BTreeMap<String, Calibration>,
 }
 
@@ -44,7 +41,6 @@ pub(super) struct Calibrations {
 struct Word {
     expected: Expected,
     name: String,
-    live: bool,
     method: Method,
 }
 
@@ -64,13 +60,11 @@ impl Calibrations {
             let profile = profiles.get(kind.profile).context("a profile of the simulated kinds")?;
             let gathered = History::gather(&tables, profile, Known::Arrival, Some(end), &settings.prognosis).await?;
             let Some(history) = gathered else { continue };
-            let all = i32::MIN..daily::landmark_after(end.micros());
-            let said = said::said(&history, &registry, &tenant, all)?;
-            words.extend(said.into_iter().filter_map(|said| {
-                // A trend learns nothing; it is judged on the days on which a model of its component would be.
-                let learnt = said.learnt.unwrap_or_else(|| train::cut(history.begin, begin, said.horizon));
-                (said.at > learnt).then(|| Word::of(said, begin))
-            }));
+            let live = daily::landmark_after(begin.micros())..daily::landmark_after(end.micros());
+            let said = said::said(&history, &registry, &tenant, live)?;
+            // A version that came into force on the way was learnt from some of these midnights.
+            let unseen = said.into_iter().filter(|said| said.learnt.is_none_or(|learnt| said.at > learnt));
+            words.extend(unseen.map(Word::of));
         }
         let of = |wanted: &dyn Fn(&Word) -> bool| {
             let wanted = words.iter().filter(|word| wanted(word)).map(|word| &word.expected);
@@ -81,8 +75,7 @@ impl Calibrations {
         names.dedup();
         let components = names.into_iter().map(|name| (name.clone(), of(&|word| word.name == *name))).collect();
         Ok(Self {
-            live: of(&|word| word.live),
-            later: of(&|_| true),
+            live: of(&|_| true),
             by_models: of(&|word| word.method == Method::Model),
             by_trends: of(&|word| word.method == Method::Trend),
             components,
@@ -91,11 +84,10 @@ impl Calibrations {
 }
 
 impl Word {
-    fn of(said: Said, begin: Instant) -> Self {
+    fn of(said: Said) -> Self {
         let Said { device, profile, component, at, horizon, probability, method, .. } = said;
         Self {
             name: format!("{profile}.{component}"),
-            live: at >= begin,
             method,
             expected: Expected { device_id: device, component, at, horizon, probability },
         }
@@ -109,6 +101,6 @@ impl std::fmt::Display for Calibrations {
             format!("{error} over {} device-days, {} failing and {:.1} expected", it.cases, it.failing, it.expected)
         };
         writeln!(f, "calibration error of the live part {}", of(&self.live))?;
-        write!(f, "           since the models learnt {}", of(&self.later))
+        write!(f, "                said by models of these {}", of(&self.by_models))
     }
 }

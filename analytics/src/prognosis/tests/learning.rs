@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, num::NonZeroUsize};
 
+use foresight::daily;
 use schemas::time::Instant;
 
 use super::{DAY, Fleet, begin, profile};
@@ -11,6 +12,8 @@ use crate::{
         Settings, backtest,
         frame::Known,
         history::History,
+        model::{self, Model},
+        promotion,
         registry::{Key, Registry, RegistryError, Standing},
         train,
     },
@@ -72,13 +75,29 @@ async fn a_fleet_that_wears_teaches_a_champion_and_the_same_fleet_the_same() {
     assert!(later.auroc.unwrap() > 0.85 && later.calibration_error.unwrap() < 0.05, "{later:?}");
     assert!(report.failures >= 10 && later.failures >= 5, "{report:?}");
 
-    // Learnt before the cut, judged after it, to the hour.
+    // Judged after the cut by what was learnt before it, to the hour; then learnt from everything.
     let card = registry.card(&key(), "v1").unwrap();
-    assert!(card.until <= later.from && card.from < card.until, "{card:?}");
+    let judged_from = card.judged_from.unwrap();
+    assert!(card.from < judged_from && judged_from <= later.from && later.to < card.until, "{card:?}");
+    let settings = Settings::default();
+    let history = History::gather(&fleet.tables(), &profile(), Known::Arrival, None, &settings).await.unwrap().unwrap();
+    assert_eq!(card.until, history.end);
+    let (target, failures) = history.targets(history.end.micros()).remove(0);
+    let (judged, of) = Model::fit(&history, &target, judged_from, begin(), &settings).unwrap();
+    assert!(of.failures < card.failures && card.failures == failures, "{} of {failures}", of.failures);
+    let rate = model::rate(&history, &target, judged_from.micros());
+    let after = daily::landmark_after(judged_from.micros())..i32::MAX;
+    let figures = judged.judge(&history, &target, after, rate, history.end.micros()).unwrap();
+    assert_eq!(card.later, figures, "what learnt nothing of it said of the later part");
     let again = trained(&fleet, &registry, begin().plus(DAY * 90)).await;
     let second = registry.card(&key(), again[0].version.as_deref().unwrap()).unwrap();
     assert_eq!(card.sha256, second.sha256, "the same tables, seed and settings give the same model");
-    assert_eq!(again[0].standing, Some(Standing::Candidate), "no better than itself: {}", again[0].reason);
+    assert_eq!(again[0].standing, Some(Standing::Candidate), "{}", again[0].reason);
+    assert!(
+        again[0].reason.contains("no landmark after its cut"),
+        "nothing is new to the champion: {}",
+        again[0].reason
+    );
 
     // By hand into force, and back.
     registry.stand(&key(), "v2", Standing::Champion, begin(), "by hand").unwrap();
@@ -98,6 +117,54 @@ async fn a_fleet_that_wears_teaches_a_champion_and_the_same_fleet_the_same() {
     assert!(matches!(damaged, RegistryError::Damaged { .. }), "{damaged}");
     let unknown = registry.card(&key(), "v9").unwrap_err().to_string();
     assert!(unknown.contains("v1, v2"), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_champion_is_not_judged_on_what_it_was_learnt_from() {
+    let fleet = Fleet::new(1, 80, 165);
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::new(folder.path());
+    let settings = Settings::default();
+    for days in [90, 130] {
+        let until = begin().plus(DAY * days);
+        train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, Some(until), until, &settings)
+            .await
+            .unwrap();
+    }
+    let [first, second] = ["v1", "v2"].map(|version| registry.card(&key(), version).unwrap());
+    // Two thirds of 130 days are 86, which the champion knows.
+    assert!(first.until > begin().plus(DAY * 86) && second.judged_from == Some(first.until), "{first:?} {second:?}");
+    let later = second.later.unwrap();
+    assert!(later.from >= first.until && later.failures >= 5, "{later:?}");
+    let stands = |version: usize| registry.register(&key()).unwrap().versions[version - 1].standing;
+    assert_ne!(stands(2), Standing::Champion, "it has to be better first");
+
+    // Four days later nothing new is known yet: the one in the shadow stays there, and nobody takes its place.
+    registry.stand(&key(), "v2", Standing::Challenger, begin(), "a test").unwrap();
+    let until = begin().plus(DAY * 134);
+    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, Some(until), until, &settings)
+        .await
+        .unwrap();
+    assert_eq!((stands(1), stands(2), stands(3)), (Standing::Champion, Standing::Challenger, Standing::Candidate));
+    // A month later it has its word, by what neither it nor the champion was learnt from. Few bearings are left to fail.
+    let settings = Settings { min_later_failures: 2, ..settings };
+    let until = begin().plus(DAY * 165);
+    let history =
+        History::gather(&fleet.tables(), &profile(), Known::Arrival, Some(until), &settings).await.unwrap().unwrap();
+    let (target, _) = history.targets(history.end.micros()).remove(0);
+    let new = daily::landmark_after(second.until.micros() + 1)..i32::MAX;
+    let [theirs, mine] = ["v1", "v2"].map(|version| {
+        let (model, _) = registry.model(&key(), version).unwrap();
+        model.judge(&history, &target, new.clone(), 0.1, history.end.micros()).unwrap().unwrap()
+    });
+    assert!(mine.failures >= settings.min_later_failures, "{mine:?}");
+    let word = promotion::confirm(&mine, &theirs, &settings).map_or(Standing::Challenger, |word| word.standing);
+    train::profile(&fleet.tables(), &registry, &profile(), Known::Arrival, Some(until), until, &settings)
+        .await
+        .unwrap();
+    assert_eq!(stands(2), word, "{mine:?} {theirs:?}");
+    let reason = &registry.register(&key()).unwrap().versions[3].reason;
+    assert!(!reason.contains("in the shadow first"), "nobody waits for it any more: {reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
