@@ -215,8 +215,10 @@ fn in_force(history: &History, target: &Target, cut: Instant, settings: &Setting
     let later = daily::landmark_after(learnt.micros())..daily::landmark_after(cut.micros());
     let figures = judged.judge(history, target, later, rate, cut.micros()).ok()?;
     let verdict = super::promotion::judge(figures.as_ref(), None, settings);
-    let passed = verdict.standing == super::registry::Standing::Champion;
-    passed.then(|| Model::fit(history, target, cut, cut, settings).ok().map(|(model, _)| model)).flatten()
+    if verdict.standing != super::registry::Standing::Champion {
+        return None;
+    }
+    Model::fit(history, target, cut, cut, settings).ok().map(|(model, _)| model)
 }
 
 /// Components that can be spoken of.

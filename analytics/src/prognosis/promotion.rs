@@ -86,7 +86,7 @@ pub fn after(verdict: Verdict, waits: Option<&str>) -> Verdict {
     }
 }
 
-/// Judges a challenger and the champion on landmarks that came after the challenger was made.
+/// Judges a challenger and the champion on landmarks that came after both were learnt.
 pub fn confirm(challenger: &Figures, champion: &Figures, settings: &Settings) -> Option<Verdict> {
     if challenger.failures < settings.min_later_failures {
         return None;

@@ -33,13 +33,13 @@ use super::{
     store::Tables,
 };
 
-/// Share of the history that is learnt from; the rest judges. Two thirds: with the default horizon of two weeks a history
+/// Share of the history that what is judged learns from; the rest judges. Two thirds: with the default horizon of two weeks a history
 /// of 90 days leaves 16 days of landmarks whose horizon is known.
 const LEARN_SHARE: f64 = 2.0 / 3.0;
 /// Horizons that judge at least: with fewer than one no landmark's horizon is known, with one and a half half a horizon of
 /// landmarks is.
 const JUDGING_HORIZONS: f64 = 1.5;
-/// Share of the history that is learnt from in any case.
+/// Share of the history that it learns from in any case.
 const LEAST_SHARE: f64 = 0.5;
 
 /// What came of training one fault key.
@@ -67,7 +67,7 @@ pub struct Report {
     pub champion_later: Option<Figures>,
 }
 
-/// Where a history from `begin` to `end` is cut into what teaches and what judges. A component that is looked at far ahead
+/// Where a history from `begin` to `end` is cut into what teaches first and what judges. A component that is looked at far ahead
 /// is judged on more of it: what follows after the last landmarks is not known yet.
 pub(super) fn cut(begin: Instant, end: Instant, horizon: Duration) -> Instant {
     let span = end.since(begin);
@@ -159,7 +159,8 @@ fn one(
     Ok(report)
 }
 
-/// What is judged after `cut`, and what comes into force if that passes: the same settings, learnt from everything.
+/// What is judged after `cut`, and the version, which comes into force if that passes or by hand: the same settings, learnt
+/// from everything.
 fn twice(
     history: &History,
     target: &Target,
