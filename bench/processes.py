@@ -23,12 +23,12 @@ TICK = os.sysconf("SC_CLK_TCK")
 started = []
 
 
-def binary_of(given):
-    """The binary that was named, or the release build."""
+def binary_of(given, profile="release"):
+    """The binary that was named, or that of a profile."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    binary = given or target / "release/forewarn"
+    binary = given or target / profile / "forewarn"
     if not binary.exists():
-        sys.exit(f"{binary} is not there: cargo build --release")
+        sys.exit(f"{binary} is not there: cargo build{' --release' if profile == 'release' else ''}")
     return binary
 
 
@@ -179,7 +179,9 @@ def machine(binary):
                   if line.startswith("model name")), platform.processor())
     total = int(Path("/proc/meminfo").read_text().split()[1]) / 1024 / 1024
     commit = output(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"]) or "no commit"
-    changed = " and changes" if output(["git", "-C", ROOT, "status", "--porcelain", "--untracked-files=no"]) else ""
+    # Pages change no measurement, and scripts write them.
+    status = ["git", "-C", ROOT, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs", ":!*.md"]
+    changed = " and changes" if output(status) else ""
     profile = "release" if "release" in binary.parts else "dev profile, not release"
     return (
         f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores {model}, {total:.0f} GiB, Linux {platform.release()}, "
@@ -204,9 +206,9 @@ def sync_ms():
     return statistics.median(times) * 1000
 
 
-def write(name, text):
-    """Puts a table into its place in docs/benchmarks.md."""
-    page = ROOT / "docs/benchmarks.md"
-    begin, finish = f"<!-- bench/{name}: written by bench/{name} --write -->\n", f"<!-- bench/{name}: end -->"
+def write(name, text, page="docs/benchmarks.md"):
+    """Puts a table into its place in a page; `name` is the script's, and the table's where it has several."""
+    page = ROOT / page
+    begin, finish = f"<!-- bench/{name}: written by bench/{name.split()[0]} --write -->\n", f"<!-- bench/{name}: end -->"
     head, rest = page.read_text().split(begin, 1)
     page.write_text(head + begin + text + finish + rest.split(finish, 1)[1])
