@@ -33,7 +33,7 @@ const SPREAD_ROWS: f64 = 24.0;
 const LEAST_STEP: f64 = 1e-3;
 /// Features are cut off here, so that a wild value does not make the forecast wild.
 const FEATURE_CLIP: f64 = 20.0;
-/// Weight of the mean over the questions, the rest is the largest; see the sensitivity table in docs/foresight.md.
+/// Weight of the mean over the questions, the rest is the largest. Halved or doubled changes little: docs/foresight.md.
 const AGREEMENT: f64 = 0.25;
 /// Rows at the start in which nothing is said: there is no usual yet.
 const WARM_UP_ROWS: u64 = 12;

@@ -136,7 +136,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Values that serve for a few thousand to a million rows; see `docs/foresight.md` for what others gave.
+    /// Values that serve for a few thousand to a million rows.
     pub fn new(objective: Objective, seed: u64) -> Self {
         Self {
             objective,

@@ -58,7 +58,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Values chosen by cross-validation over training units; see `docs/foresight.md` for what others gave.
+    /// Values chosen by cross-validation over training units; `docs/foresight.md` tells what was left out.
     pub fn new(metrics: Vec<String>, cap: f64, seed: u64) -> Self {
         let trees = boost::Settings {
             trees: 250,

@@ -42,7 +42,7 @@ fn check(subset: &str, most: f64) {
     assert_eq!(report.n, 100);
     assert!(report.rmse <= most, "{}", report.rmse);
     // Four in five of 100 engines, give or take two standard errors of 0.04. FD001 gives 0.74, below the 0.75 that is
-    // asked for; FD003 0.82.
+    // asked for; FD003 0.85.
     assert!((0.72..=0.88).contains(&report.coverage), "{}", report.coverage);
     assert!(report.units.iter().all(|unit| unit.reasons.len() == REASONS));
 }
