@@ -206,6 +206,11 @@ def sync_ms():
     return statistics.median(times) * 1000
 
 
+def number(value, digits=3, none=""):
+    """For a table; what is not defined has a word of its own."""
+    return none if value is None else f"{value:.{digits}f}"
+
+
 def write(name, text, page="docs/benchmarks.md"):
     """Puts a table into its place in a page; `name` is the script's, and the table's where it has several."""
     page = ROOT / page
